@@ -1,0 +1,202 @@
+"""Plain messages between a job's supervisor and its workers.
+
+No torch and no Ray here: the control plane reads these. A worker is told what to train (`TrainJob`) and
+who belongs to a generation (`Membership`); it answers with events, in order, from one outbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+Json = Any
+
+
+class Numerics(StrEnum):
+    """What a job promises about bits."""
+
+    ELASTIC = "elastic"  # the fixed tree: the same bits for every number of workers
+    FAST = "fast"  # stock DDP all-reduce: no promise across numbers of workers
+    RELAXED = "relaxed"  # the fixed tree, but resuming in another environment is allowed
+
+
+class Activity(StrEnum):
+    """Where a worker-second can go. Each second is in exactly one of these."""
+
+    QUEUED = "queued"
+    PROVISIONING = "provisioning"
+    STARTUP = "startup"
+    PRODUCTIVE = "productive"
+    DATA_WAIT = "data_wait"
+    REDUCE_WAIT = "reduce_wait"
+    CHECKPOINT_STALL = "checkpoint_stall"
+    EVALUATION = "evaluation"
+    RECOVERY = "recovery"
+    REDONE = "redone"
+    IDLE = "idle"
+    DRAINING = "draining"
+
+
+class Fault(StrEnum):
+    """Classes of failure; each has its own exit and, later, its own retry budget."""
+
+    INPUT = "input"  # the job's input is wrong: recipe, data, checkpoint, access
+    USER = "user"  # the recipe raised while training
+    STORAGE = "storage"  # a store refused or did not answer
+    PEER = "peer"  # an exchange with another worker broke
+    INTERNAL = "internal"  # ours
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """A data set pinned to one version of its manifest, and the order it is read in."""
+
+    uri: str
+    manifest_digest: str
+    rows: int
+    window_blocks: int | None = None  # None: shuffled globally; else within a window of so many blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJob:
+    """All that every worker of a job is told, the same for each: nothing here depends on how many there are."""
+
+    name: str
+    recipe: str  # "module:Class"
+    params: Mapping[str, Json]
+    sources: Mapping[str, bytes]  # Python files beside the job file, by relative path
+    recipe_digest: str  # over `sources`, the recipe's name and its parameters
+    seed: int
+    virtual_ranks: int
+    batch_size: int  # samples in one step, over all virtual ranks
+    steps: int  # the step at which the job is done
+    train: DataSource | None
+    evaluation: DataSource | None = None
+    evaluate_every: int | None = None  # steps
+    max_grad_norm: float | None = None
+    checkpoint_uri: str | None = None  # this job's own folder: manifests/ and chunks/ live in it
+    checkpoint_every: int | None = None  # steps
+    checkpoint_keep: int = 3
+    numerics: Numerics = Numerics.ELASTIC
+    threads: int = 1  # CPU threads of one worker; part of the numerics
+    device: str = "cpu"  # "cpu" or "cuda"
+
+    @property
+    def micro_batch(self) -> int:
+        """Samples that one virtual rank sees in a full step."""
+        return self.batch_size // self.virtual_ranks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Membership:
+    """One generation: who belongs to it, who hosts which virtual ranks, and where its members meet.
+
+    Attributes:
+        generation: counts up from 0 within a job; never used twice.
+        workers: worker ids by DDP rank.
+        hosted: virtual ranks by DDP rank; together each of 0..V-1 exactly once.
+        store: `host:port` of the rendezvous store, served by one of the members.
+        resume_step: checkpoint to restore before training; None when the state is already in memory
+            or the job starts from nothing.
+    """
+
+    generation: int
+    workers: tuple[str, ...]
+    hosted: tuple[tuple[int, ...], ...]
+    store: str
+    resume_step: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What a worker has used since its start: seconds of CPU, bytes resident, and its GPU, if it has one."""
+
+    cpu_seconds: float = 0.0
+    memory_bytes: int = 0
+    gpu_utilisation: float | None = None  # 0..1
+    gpu_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Base of all that a worker reports. `clock` is its seconds so far by activity, since `began`."""
+
+    worker: str
+    time: float  # seconds since the epoch, the worker's clock
+    clock: Mapping[Activity, float] = field(default_factory=dict)
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready(Event):
+    """The recipe is built and warmed up; the worker waits for a membership."""
+
+    pid: int
+    node: str
+    device: str
+    store: str  # where a generation could meet, served by this worker
+    fingerprint: Mapping[str, Json]
+    startup: Mapping[str, float]  # seconds by phase, for the report
+
+
+@dataclass(frozen=True, kw_only=True)
+class Formed(Event):
+    """The worker is connected to all members of a generation and holds the state of `step`."""
+
+    generation: int
+    step: int
+    restored: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDone(Event):
+    """Step number `step` (counted from 1) was applied. Losses and values are equal on all workers."""
+
+    generation: int
+    step: int
+    epoch: int
+    samples: int  # seen since the start of the job, by all virtual ranks
+    loss: float
+    values: Mapping[str, float]  # extra values of `loss`, the gradient norm, the learning rate
+    seconds: float  # wall time of the step on this worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated(Event):
+    """The held-out set was evaluated after `step`."""
+
+    step: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved(Event):
+    """This worker's chunks of a checkpoint are durable. `draft` is the manifest without chunks, from rank 0."""
+
+    generation: int
+    step: int
+    chunks: Mapping[int, Json]  # chunk number → its record in the manifest
+    draft: Mapping[str, Json] | None
+    written_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished(Event):
+    """The job's last step is applied and all that this worker had to save is saved."""
+
+    step: int
+    state_digest: str | None  # from rank 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(Event):
+    """The worker cannot go on. It stays alive and keeps its state until it is told otherwise."""
+
+    fault: Fault
+    message: str
+    trace: str | None = None  # the user's frames first
+    step: int | None = None
+    exit_code: int = 1

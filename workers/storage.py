@@ -1,0 +1,250 @@
+"""Object storage behind one small class: `file://` folders and `s3://` buckets, with boto3's credentials.
+
+Everything that leaves or enters a store passes here, so that retries, credentials and the wording of
+errors are the same everywhere. Never fork after a store was opened: the client's threads do not survive it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from workers.errors import AccessError, InputError, LockstepError, UnreachableError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+_REQUEST_TIMEOUT = timedelta(seconds=60)
+_CONNECT_TIMEOUT = timedelta(seconds=5)
+_RETRY_FOR = timedelta(seconds=30)
+_RETRIES_MAX = 6
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectInfo:
+    """One stored object: its name relative to the store's root, its size in bytes, its entity tag."""
+
+    name: str
+    size: int
+    etag: str
+
+
+class NotFound(InputError):
+    """There is no such object. The caller decides what that means."""
+
+
+class AlreadyExists(InputError):
+    """A conditional create lost: the object is there. The caller decides what that means."""
+
+
+class Store:
+    """A prefix in an object store. Object names are relative to it and use `/`.
+
+    Args:
+        uri: `file:///folder` or `s3://bucket/prefix`. S3 settings are the AWS SDK's own
+            (`AWS_ENDPOINT_URL_S3`, `AWS_PROFILE`, `AWS_REGION`, ...). Nothing needs to exist yet.
+
+    Raises:
+        InputError: the URI has another scheme or names nothing.
+
+    Every method that reaches the store may raise `NotFound`, `AccessError` or `UnreachableError`.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        parts = urlsplit(self.uri)
+        self._folder = local_path(self.uri) if parts.scheme == "file" else None
+        self._prefix = unquote(parts.path).strip("/")
+        self._client = _client(self.uri)
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return Store, (self.uri,)
+
+    def url(self, name: str = "") -> str:
+        """The full URI of an object, for messages."""
+        return f"{self.uri}/{name}" if name else self.uri
+
+    def get(self, name: str) -> bytes:
+        """The whole object."""
+        import obstore
+
+        return self._call(name, lambda: bytes(obstore.get(self._client, self._path(name)).bytes()))
+
+    def get_range(self, name: str, start: int, length: int) -> memoryview:
+        """`length` bytes from offset `start`, without a copy."""
+        import obstore
+
+        return self._call(
+            name,
+            lambda: memoryview(obstore.get_range(self._client, self._path(name), start=start, length=length)),
+        )
+
+    def put(self, name: str, data: bytes | memoryview) -> None:
+        """Write or replace an object: atomic, and durable on return."""
+        self._write(name, data, create=False)
+
+    def create(self, name: str, data: bytes | memoryview) -> None:
+        """Write an object that must not exist yet (`If-None-Match: *`).
+
+        Raises:
+            AlreadyExists: somebody else's object is there; nothing was changed.
+        """
+        self._write(name, data, create=True)
+
+    def head(self, name: str) -> ObjectInfo:
+        """Size and entity tag of an object."""
+        import obstore
+
+        meta = self._call(name, lambda: obstore.head(self._client, self._path(name)))
+        return ObjectInfo(name=name, size=meta["size"], etag=meta["e_tag"] or "")
+
+    def exists(self, name: str) -> bool:
+        """Whether the object is there."""
+        try:
+            self.head(name)
+        except NotFound:
+            return False
+        return True
+
+    def list(self, folder: str = "") -> Iterator[ObjectInfo]:
+        """All objects below `folder` (a whole path component), in name order; none is not an error."""
+        import obstore
+
+        under = self._path(folder)
+        found = self._call(folder, lambda: obstore.list(self._client, under or None).collect())
+        strip = len(self._prefix) + 1 if self._prefix else 0
+        for meta in sorted(found, key=lambda meta: meta["path"]):
+            yield ObjectInfo(name=meta["path"][strip:], size=meta["size"], etag=meta["e_tag"] or "")
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete objects; one that is already gone is not an error."""
+        import obstore
+
+        for name in names:
+            path = self._path(name)
+            try:
+                self._call(name, lambda path=path: obstore.delete(self._client, path))  # type: ignore[misc]
+            except NotFound:
+                continue
+
+    def _path(self, name: str) -> str:
+        return "/".join(part for part in (self._prefix, name) if part)
+
+    def _write(self, name: str, data: bytes | memoryview, *, create: bool) -> None:
+        import obstore
+
+        if self._folder is not None:
+            self._call(name, lambda: _write_file(local_path(self.uri) / name, data, create=create))
+        else:
+            mode = "create" if create else "overwrite"
+            path = self._path(name)
+            self._call(name, lambda: obstore.put(self._client, path, data, mode=mode, use_multipart=False))
+
+    def _call(self, name: str, call: Callable[[], R]) -> R:
+        try:
+            return call()
+        except LockstepError:
+            raise
+        except Exception as error:
+            raise _translate(error, self.url(name)) from error
+
+
+def local_path(uri: str) -> Path:
+    """The folder or file that a `file://` URI names."""
+    return Path(unquote(urlsplit(uri).path))
+
+
+def _client(uri: str) -> ObjectStore:
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        if parts.netloc or len(parts.path) < 2:
+            raise InputError("not an absolute path", where=uri, fix="write file:///absolute/folder")
+        from obstore.store import LocalStore
+
+        return LocalStore()
+    if parts.scheme == "s3":
+        if not parts.netloc:
+            raise InputError("no bucket named", where=uri, fix="write s3://bucket/prefix")
+        return _s3(parts.netloc)
+    fix = "use file:///absolute/folder or s3://bucket/prefix"
+    raise InputError("unknown kind of address", where=uri or "(empty)", fix=fix)
+
+
+def _s3(bucket: str) -> ObjectStore:
+    """A client whose endpoint, region and credentials are what boto3 would use for this environment."""
+    import boto3
+    from botocore.exceptions import BotoCoreError
+    from obstore.auth.boto3 import Boto3CredentialProvider
+    from obstore.store import S3Store
+
+    try:
+        session = boto3.session.Session()
+        meta = session.client("s3").meta
+        credentials = Boto3CredentialProvider(session)
+    except (BotoCoreError, ValueError) as error:
+        fix = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        raise AccessError(f"no usable AWS settings: {error}", where=f"s3://{bucket}", fix=fix) from error
+    return S3Store(
+        bucket,
+        endpoint=meta.endpoint_url,
+        region=session.region_name or "us-east-1",
+        virtual_hosted_style_request=False,
+        credential_provider=credentials,
+        client_options={
+            "timeout": _REQUEST_TIMEOUT,
+            "connect_timeout": _CONNECT_TIMEOUT,
+            "allow_http": meta.endpoint_url.startswith("http://"),
+        },
+        retry_config={"max_retries": _RETRIES_MAX, "retry_timeout": _RETRY_FOR},
+    )
+
+
+def _write_file(path: Path, data: bytes | memoryview, *, create: bool) -> None:
+    """Temporary file, fsync, rename, fsync of the folder: a reader sees all of it or nothing.
+
+    Listings skip names that end in `#` and digits, as every writer of this kind of store names its
+    unfinished files.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}#{secrets.randbelow(10**15)}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if create:
+            os.link(temporary, path)
+        else:
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _translate(error: Exception, url: str) -> LockstepError:
+    """The user's words for what a store said."""
+    from obstore import exceptions
+
+    text = str(error).split("\n\nDebug source", 1)[0].strip()
+    if isinstance(error, FileNotFoundError):
+        return NotFound("there is no such object", where=url)
+    if isinstance(error, (exceptions.AlreadyExistsError, FileExistsError)):
+        return AlreadyExists("the object exists already", where=url)
+    if isinstance(error, (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError)):
+        fix = "check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, ...) and the bucket's policy"
+        return AccessError("the store refused access", where=url, fix=fix)
+    if isinstance(error, OSError):
+        return AccessError(error.strerror or text, where=url, fix="free some space or choose another folder")
+    return UnreachableError(f"the store does not answer as it should: {text}", where=url)
