@@ -12,13 +12,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from workers.errors import AccessError, InputError, LockstepError, UnreachableError
+from workers.errors import AccessError, InputError, LockstepError
+from workers.storage_errors import AlreadyExists, Changed, NotFound, translate
 
 if TYPE_CHECKING:
+    from obstore import GetOptions
     from obstore.store import ObjectStore
+
+__all__ = ["AlreadyExists", "Changed", "NotFound", "ObjectInfo", "Store", "as_uri", "local_path"]
 
 _REQUEST_TIMEOUT = timedelta(seconds=60)
 _CONNECT_TIMEOUT = timedelta(seconds=5)
@@ -35,14 +39,6 @@ class ObjectInfo:
     name: str
     size: int
     etag: str
-
-
-class NotFound(InputError):
-    """There is no such object. The caller decides what that means."""
-
-
-class AlreadyExists(InputError):
-    """A conditional create lost: the object is there. The caller decides what that means."""
 
 
 class Store:
@@ -78,14 +74,27 @@ class Store:
 
         return self._call(name, lambda: bytes(obstore.get(self._client, self._path(name)).bytes()))
 
-    def get_range(self, name: str, start: int, length: int) -> memoryview:
-        """`length` bytes from offset `start`, without a copy."""
+    def get_range(self, name: str, start: int, length: int, *, etag: str | None = None) -> memoryview:
+        """`length` bytes from offset `start`, without a copy; fewer where the object ends earlier.
+
+        Args:
+            name: the object.
+            start: offset in bytes.
+            length: how many bytes; at least 1.
+            etag: read only this version of the object.
+
+        Raises:
+            Changed: the object's entity tag is another one.
+        """
         import obstore
 
-        return self._call(
-            name,
-            lambda: memoryview(obstore.get_range(self._client, self._path(name), start=start, length=length)),
-        )
+        path = self._path(name)
+        if etag is None:
+            return self._call(
+                name, lambda: memoryview(obstore.get_range(self._client, path, start=start, length=length))
+            )
+        pinned: GetOptions = {"range": (start, start + length), "if_match": etag}
+        return self._call(name, lambda: memoryview(obstore.get(self._client, path, options=pinned).bytes()))
 
     def put(self, name: str, data: bytes | memoryview) -> None:
         """Write or replace an object: atomic, and durable on return."""
@@ -144,7 +153,7 @@ class Store:
         if self._folder is not None:
             self._call(name, lambda: _write_file(local_path(self.uri) / name, data, create=create))
         else:
-            mode = "create" if create else "overwrite"
+            mode: Literal["create", "overwrite"] = "create" if create else "overwrite"
             path = self._path(name)
             self._call(name, lambda: obstore.put(self._client, path, data, mode=mode, use_multipart=False))
 
@@ -154,7 +163,12 @@ class Store:
         except LockstepError:
             raise
         except Exception as error:
-            raise _translate(error, self.url(name)) from error
+            raise translate(error, self.url(name)) from error
+
+
+def as_uri(text: str) -> str:
+    """What a user typed as a URI: text without a scheme is a local path."""
+    return text if "://" in text else Path(text).expanduser().resolve().as_uri()
 
 
 def local_path(uri: str) -> Path:
@@ -231,20 +245,3 @@ def _write_file(path: Path, data: bytes | memoryview, *, create: bool) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _translate(error: Exception, url: str) -> LockstepError:
-    """The user's words for what a store said."""
-    from obstore import exceptions
-
-    text = str(error).split("\n\nDebug source", 1)[0].strip()
-    if isinstance(error, FileNotFoundError):
-        return NotFound("there is no such object", where=url)
-    if isinstance(error, (exceptions.AlreadyExistsError, FileExistsError)):
-        return AlreadyExists("the object exists already", where=url)
-    if isinstance(error, (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError)):
-        fix = "check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, ...) and the bucket's policy"
-        return AccessError("the store refused access", where=url, fix=fix)
-    if isinstance(error, OSError):
-        return AccessError(error.strerror or text, where=url, fix="free some space or choose another folder")
-    return UnreachableError(f"the store does not answer as it should: {text}", where=url)
