@@ -1,0 +1,164 @@
+"""Where every sample of an epoch goes: a pure function of (seed, epoch, virtual rank, index).
+
+All samples lie on a line that is cut into V spans whose lengths differ by at most one. *Globally* shuffled,
+a position of the line is a sample's number, permuted. *Windowed*, the line is the permuted blocks laid end
+to end, and a span is shuffled within windows of a few consecutive blocks: each block is then needed by one
+virtual rank (by two where a span begins inside it), and only for a short while.
+
+Nothing here depends on how many workers there are, and index i is found without the indices before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from workers.data.permutation import Int64, Permutation
+from workers.randomness import derive
+
+Shuffle = Literal["auto", "global", "windowed"]
+
+GLOBAL_BELOW_BYTES = 8 * 10**9
+WINDOW_BLOCKS = 32  # of 1-8 MB each: a virtual rank's window fits in memory and mixes thousands of samples
+
+
+def resolve_shuffle(
+    size_bytes: int,
+    choice: Shuffle = "auto",
+    window_blocks: int = WINDOW_BLOCKS,
+    *,
+    single_rows: bool = False,
+) -> int | None:
+    """How a data set is shuffled, decided once from the data alone.
+
+    Args:
+        size_bytes: of the whole data set.
+        choice: what the job says; "auto" is global below 8 GB.
+        window_blocks: the window's size if it is windowed, at least 1.
+        single_rows: every block holds one sample (a prefix of raw objects). A window saves no reads then,
+            so "auto" is global at any size.
+
+    Returns:
+        Blocks in a window; None for a global shuffle.
+    """
+    if window_blocks < 1:
+        raise ValueError("a window holds at least one block")
+    if choice == "auto":
+        choice = "global" if single_rows or size_bytes < GLOBAL_BELOW_BYTES else "windowed"
+    return window_blocks if choice == "windowed" else None
+
+
+def span(rows: int, vranks: int, vrank: int) -> tuple[int, int]:
+    """The stretch `[start, stop)` of the line that a virtual rank owns."""
+    if not 0 <= vrank < vranks:
+        raise IndexError(f"virtual rank {vrank} is not in 0..{vranks - 1}")
+    return vrank * rows // vranks, (vrank + 1) * rows // vranks
+
+
+def edges(block_rows: Int64) -> Int64:
+    """Where blocks of these lengths begin when they are laid end to end, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(block_rows, dtype=np.int64)])
+
+
+def locate(line: Int64, positions: Int64) -> tuple[Int64, Int64]:
+    """The block of each position of a line, and the row in that block. `line` is what `edges` gives."""
+    blocks = np.searchsorted(line, positions, side="right") - 1
+    return blocks, positions - line[blocks]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampleOrder:
+    """The order of one epoch.
+
+    Args:
+        block_rows: samples in each block, int64, in the manifest's order.
+        seed: the job's.
+        epoch: counted from 0.
+        vranks: how many virtual ranks share the epoch (V).
+        window_blocks: None to shuffle globally, else blocks in a window.
+    """
+
+    block_rows: Int64
+    seed: int
+    epoch: int
+    vranks: int
+    window_blocks: int | None = None
+
+    def span(self, vrank: int) -> tuple[int, int]:
+        """The stretch `[start, stop)` of the epoch's line that a virtual rank owns."""
+        return span(self.rows, self.vranks, vrank)
+
+    def addresses(self, vrank: int, start: int, stop: int) -> tuple[Int64, Int64]:
+        """Where samples `start..stop-1` of a virtual rank's epoch are stored.
+
+        Returns:
+            blocks, rows: each sample's block, and its row in that block; int64, `stop - start` long.
+
+        Raises:
+            IndexError: the virtual rank has no such samples.
+        """
+        first, last = self.span(vrank)
+        if not 0 <= start <= stop <= last - first:
+            raise IndexError(f"samples {start}..{stop} of {last - first} of virtual rank {vrank}")
+        positions = np.arange(first + start, first + stop, dtype=np.int64)
+        if self.window_blocks is None:
+            return locate(self._stored, self._samples(positions))
+        for window in self._windows(vrank, first + start, first + stop):
+            inside = slice(max(window.start, first + start) - first - start, window.stop - first - start)
+            positions[inside] = window.start + window.permutation(positions[inside] - window.start)
+        places, rows = locate(self._line, positions)
+        return self._line_blocks[places], rows
+
+    @cached_property
+    def rows(self) -> int:
+        """Samples in the epoch."""
+        return int(self.block_rows.sum())
+
+    @cached_property
+    def _stored(self) -> Int64:
+        return edges(self.block_rows)
+
+    @cached_property
+    def _samples(self) -> Permutation:
+        return Permutation(self.rows, derive("samples", self.seed, self.epoch))
+
+    @cached_property
+    def _line_blocks(self) -> Int64:
+        """The blocks in the order in which they lie on the line."""
+        blocks = Permutation(len(self.block_rows), derive("blocks", self.seed, self.epoch))
+        return blocks(np.arange(len(self.block_rows), dtype=np.int64))
+
+    @cached_property
+    def _line(self) -> Int64:
+        return edges(self.block_rows[self._line_blocks])
+
+    def _windows(self, vrank: int, start: int, stop: int) -> Iterator[_Window]:
+        """The windows of a virtual rank's span that touch positions `[start, stop)` of the line.
+
+        They are counted from the block that the span begins in, and clipped to the span.
+        """
+        if self.window_blocks is None or start == stop:
+            return
+        width = self.window_blocks
+        first, last = self.span(vrank)
+        origin, begin, end = locate(self._line, np.array([first, start, stop - 1]))[0].tolist()
+        for number in range((begin - origin) // width, (end - origin) // width + 1):
+            block = origin + number * width
+            window_start = max(first, int(self._line[block]))
+            window_stop = min(last, int(self._line[min(block + width, len(self.block_rows))]))
+            key = derive("window", self.seed, self.epoch, vrank, number)
+            permutation = Permutation(window_stop - window_start, key)
+            yield _Window(start=window_start, stop=window_stop, permutation=permutation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Window:
+    """Positions `[start, stop)` of the line, shuffled among themselves."""
+
+    start: int
+    stop: int
+    permutation: Permutation
