@@ -1,0 +1,101 @@
+"""Pydantic's findings in the user's words, with the nearest valid name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from orchestrator.spec.model import JobSpec
+from orchestrator.spec.problems import Loc, dotted
+
+_TYPES = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "dict_type": "a section with fields",
+    "model_type": "a section with fields",
+}
+_LIMITS = {
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
+}
+
+
+def explain(error: ErrorDetails) -> tuple[Loc, str, str | None]:
+    """One finding → the field, what was wrong, what would be right."""
+    loc, kind, given = error["loc"], error["type"], error["input"]
+    context: dict[str, Any] = error.get("ctx", {})
+    if kind == "rule":
+        inner = (context["field"],) if context["field"] else ()
+        return (*loc, *inner), error["msg"], context["fix"]
+    if kind == "extra_forbidden":
+        return loc, "unknown field", nearest_field(loc)
+    if kind == "missing":
+        return loc, "missing", "add it"
+    if kind in _TYPES:
+        return loc, f"should be {_TYPES[kind]}, not {_show(given)}", None
+    if kind in _LIMITS:
+        return loc, f"should be {_LIMITS[kind].format(**context)}, not {_show(given)}", None
+    if kind in ("literal_error", "enum"):
+        what = f"should be {context['expected']}, not {_show(given)}"
+        return loc, what, _did_you_mean(str(given), _words(context["expected"]))
+    return loc, error["msg"], None
+
+
+def nearest_field(loc: Loc) -> str:
+    """Advice for a field that does not exist: its namesake in another section, or the nearest beside it."""
+    wanted = str(loc[-1])
+    valid = list(_section(loc[:-1]).model_fields)
+    elsewhere = [name for name in _all_fields(JobSpec) if name.split(".")[-1] == wanted]
+    return (
+        _did_you_mean(dotted(loc), elsewhere, cutoff=0.0)
+        or _did_you_mean(wanted, valid)
+        or f"valid fields here: {', '.join(valid)}"
+    )
+
+
+def _did_you_mean(wanted: str, valid: list[str], *, cutoff: float = 0.6) -> str | None:
+    near = difflib.get_close_matches(wanted, valid, n=1, cutoff=cutoff)
+    return f"did you mean {near[0]}?" if near else None
+
+
+def _section(loc: Loc) -> type[BaseModel]:
+    """The model of the section that stands at `loc`."""
+    section: type[BaseModel] = JobSpec
+    for part in loc:
+        section = _model_in(section.model_fields[str(part)].annotation) or section
+    return section
+
+
+def _all_fields(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, info in section.model_fields.items():
+        inner = _model_in(info.annotation)
+        yield from _all_fields(inner, f"{prefix}{name}.") if inner else [f"{prefix}{name}"]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The section in `Section` or `Section | None`, or None."""
+    options = [annotation, *get_args(annotation)]
+    return next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+
+
+def _words(expected: str) -> list[str]:
+    return [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]
+
+
+def _show(given: Any) -> str:
+    if isinstance(given, dict):
+        return "a section"
+    if isinstance(given, list):
+        return "a list"
+    if given is None:
+        return "empty"
+    return str(given).lower() if isinstance(given, bool) else repr(given)
