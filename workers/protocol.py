@@ -67,12 +67,13 @@ class TrainJob:
     recipe: str  # "module:Class"
     params: Mapping[str, Json]
     sources: Mapping[str, bytes]  # Python files beside the job file, by relative path
+    source_folder: str | None  # where they lie on the submitter's machine
     recipe_digest: str  # over `sources`, the recipe's name and its parameters
     seed: int
     virtual_ranks: int
     batch_size: int  # samples in one step, over all virtual ranks
     steps: int  # the step at which the job is done
-    train: DataSource | None
+    train: DataSource | None  # None: the recipe makes its own data
     evaluation: DataSource | None = None
     evaluate_every: int | None = None  # steps
     max_grad_norm: float | None = None

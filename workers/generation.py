@@ -1,0 +1,62 @@
+"""Forms one generation's process group: who talks to whom, under a prefix that no other generation ever uses."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from workers.exchange import Alone, Exchange, GlooExchange, NcclExchange
+from workers.protocol import Membership
+
+#: How long members wait for one another when they meet, and for a transfer with a silent peer.
+PATIENCE = timedelta(minutes=5)
+
+
+def serve_store(host: str) -> tuple[dist.TCPStore, str]:
+    """Open a rendezvous store in this process; returns it (keep it alive) and its `host:port`."""
+    store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE, use_libuv=True)
+    return store, f"{host}:{store.port}"
+
+
+def connect_store(address: str) -> dist.Store:
+    """Connect to the store that another process serves."""
+    host, port = address.rsplit(":", 1)
+    return dist.TCPStore(host, int(port), is_master=False, wait_for_workers=False, timeout=PATIENCE)
+
+
+def form(membership: Membership, rank: int, device: torch.device, job: str) -> Exchange:
+    """Connect this worker to all members of a generation; returns when it is connected to every one.
+
+    The group is not registered with torch.distributed: it has no global state, and the one before it can
+    be dropped without ceremony.
+    """
+    world = len(membership.workers)
+    if world == 1:
+        return Alone(device)
+    store = dist.PrefixStore(f"{job}/{membership.generation}", connect_store(membership.store))
+    if device.type == "cuda":
+        options = dist.ProcessGroupNCCL.Options()
+        options._timeout = PATIENCE
+        return NcclExchange(dist.ProcessGroupNCCL(store, rank, world, options), rank, world, device)
+    return GlooExchange(dist.ProcessGroupGloo(store, rank, world, PATIENCE), rank, world)
+
+
+def join_default_group(membership: Membership, rank: int, device: torch.device, job: str) -> None:
+    """Make the members torch.distributed's default group, for `numerics: fast` (stock DDP)."""
+    store = dist.PrefixStore(f"{job}/{membership.generation}/fast", connect_store(membership.store))
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    world = len(membership.workers)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
+
+
+def join_own_group() -> None:
+    """Make this process alone torch.distributed's default group.
+
+    DistributedDataParallel insists on a group and runs collectives of its own in it (shapes, buckets). In a
+    group of one these can never wait for anybody, whatever the other workers do; gradients travel through the
+    communication hook instead.
+    """
+    if not dist.is_initialized():
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
