@@ -1,0 +1,137 @@
+"""The parts that a job's status is made of, and how they look in JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from workers.protocol import Failed, Fault, StepDone, Usage
+
+
+class JobState(StrEnum):
+    """Where a job is in its life."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class WorkerState(StrEnum):
+    """Where a worker is in its life."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    READY = "ready"
+    TRAINING = "training"
+    FINISHED = "finished"
+    FAILED = "failed"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerStatus:
+    """What is known of one worker; `vranks` are those it hosts in the current generation."""
+
+    id: str
+    state: WorkerState = WorkerState.QUEUED
+    pid: int | None = None
+    node: str | None = None
+    device: str | None = None
+    vranks: tuple[int, ...] = ()
+    step: int = 0
+    usage: Usage | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """`{id, pid, node, device, vranks, state}`."""
+        return {
+            "id": self.id,
+            "pid": self.pid,
+            "node": self.node,
+            "device": self.device,
+            "vranks": list(self.vranks),
+            "state": self.state.value,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A committed checkpoint."""
+
+    uri: str
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a worker, and perhaps the job, cannot go on."""
+
+    worker: str
+    fault: Fault
+    message: str
+    trace: str | None
+    step: int | None
+    exit_code: int
+
+    @classmethod
+    def of(cls, event: Failed) -> Failure:
+        """What a worker reported."""
+        return cls(
+            worker=event.worker,
+            fault=event.fault,
+            message=event.message,
+            trace=event.trace,
+            step=event.step,
+            exit_code=event.exit_code,
+        )
+
+    def explains(self, other: Failure) -> bool:
+        """Whether this is nearer to the cause: a broken exchange is only how others see a failure."""
+        return other.fault is Fault.PEER and self.fault is not Fault.PEER
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, by their names."""
+        return {**vars(self), "fault": self.fault.value}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disagreement:
+    """A broken promise: two workers reported different numbers for one step."""
+
+    step: int
+    worker: str
+    name: str  # "loss", or the name of a logged value
+    ours: float | None
+    theirs: float | None
+
+    def __str__(self) -> str:
+        return f"step {self.step}: {self.worker} reports {self.name} {self.theirs!r}, others {self.ours!r}"
+
+
+def json_float(value: float | None) -> float | str | None:
+    """`value` as standard JSON: what it has no number for is a string that `float()` reads."""
+    if value is None or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def json_floats(values: Mapping[str, float]) -> dict[str, float | str | None]:
+    """`json_float` of each value."""
+    return {name: json_float(value) for name, value in values.items()}
+
+
+def differences(known: StepDone, event: StepDone) -> tuple[Disagreement, ...]:
+    """What two reports of one step disagree about, bit for bit; NaN agrees with NaN."""
+    ours, theirs = {"loss": known.loss, **known.values}, {"loss": event.loss, **event.values}
+    return tuple(
+        Disagreement(
+            step=event.step, worker=event.worker, name=name, ours=ours.get(name), theirs=theirs.get(name)
+        )
+        for name in sorted(ours.keys() | theirs.keys())
+        if repr(ours.get(name)) != repr(theirs.get(name))
+    )

@@ -1,0 +1,188 @@
+"""One job's status and ledger behind one lock: its supervisor writes, the display and Prometheus read."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+
+from orchestrator.facts import JobState
+from orchestrator.ledger import Ledger
+from orchestrator.status import JobStatus, JobView
+from orchestrator.steplog import Entry, EventEntry, Kind, StepEntry
+from workers.protocol import (
+    Evaluated,
+    Event,
+    Failed,
+    Formed,
+    Membership,
+    Ready,
+    StepDone,
+    TrainJob,
+)
+
+
+class Scoreboard:
+    """What the supervisor of a job tells, it tells here, in order; what became true comes back as entries.
+
+    All times are seconds since the epoch by the supervisor's clock.
+
+    Args:
+        job: the job, to which nothing has happened yet.
+        now: the time at which it was submitted.
+    """
+
+    def __init__(self, job: TrainJob, now: float) -> None:
+        self._lock = threading.Lock()
+        self._status = JobStatus.of(job)
+        self._ledger = Ledger()
+        self._since = now
+        self._until: float | None = None
+
+    @property
+    def status(self) -> JobStatus:
+        """The job as of now; a value that does not change."""
+        return self._status
+
+    def view(self, now: float) -> JobView:
+        """The job as people see it at `now`. From any thread."""
+        with self._lock:
+            until = now if self._until is None else self._until
+            return JobView(
+                status=self._status, goodput=self._ledger.totals(until), seconds=until - self._since
+            )
+
+    def queued(self, workers: Iterable[str], now: float) -> tuple[Entry, ...]:
+        """`workers` wait for a place."""
+        workers = tuple(workers)
+        with self._lock:
+            self._ledger.queued(workers, now)
+            self._status = self._status.queued(workers)
+        return (EventEntry(time=now, kind=Kind.QUEUED, reason=f"{_count(workers)} asked for"),)
+
+    def placed(self, workers: Iterable[str], now: float) -> tuple[Entry, ...]:
+        """`workers` have their places; their processes start."""
+        workers = tuple(workers)
+        with self._lock:
+            self._ledger.placed(workers, now)
+            self._status = self._status.placed(workers)
+        return (EventEntry(time=now, kind=Kind.PLACED, reason=f"{_count(workers)} placed"),)
+
+    def formed(self, membership: Membership, now: float) -> tuple[Entry, ...]:
+        """A generation is being formed."""
+        with self._lock:
+            self._status = self._status.formed(membership)
+        vranks = sum(len(hosted) for hosted in membership.hosted)
+        reason = f"generation {membership.generation}: {_count(membership.workers)}, {vranks} virtual ranks"
+        return (EventEntry(time=now, kind=Kind.FORMED, step=membership.resume_step, reason=reason),)
+
+    def observe(self, event: Event, now: float) -> tuple[Entry, ...]:
+        """Take a worker's report, which arrived at `now`."""
+        with self._lock:
+            before = self._status
+            self._ledger.observe(event, now)
+            self._status = after = before.apply(event)
+        return (*_told(event, before, after, now), *_broken(before, after, now))
+
+    def checkpointed(self, uri: str, step: int, now: float) -> tuple[Entry, ...]:
+        """A checkpoint is committed."""
+        with self._lock:
+            self._ledger.checkpointed(step)
+            self._status = self._status.checkpointed(uri, step)
+        return (EventEntry(time=now, kind=Kind.CHECKPOINT, step=step, reason=f"saved to {uri}"),)
+
+    def lost(self, worker: str, now: float, *, cause: str, reason: str) -> tuple[Entry, ...]:
+        """`worker` is gone: a bounded code for why, and words."""
+        with self._lock:
+            self._ledger.lost(worker, now)
+            self._status = self._status.lost(worker)
+        step = self._status.step
+        return (
+            EventEntry(time=now, kind=Kind.WORKER_LOST, step=step, worker=worker, cause=cause, reason=reason),
+        )
+
+    def started(self, phases: Mapping[str, float]) -> None:
+        """Driver-side phases of the start so far, in order: name → seconds."""
+        with self._lock:
+            self._status = self._status.started(phases)
+
+    def served(self, address: str) -> None:
+        """The job's metrics can be scraped at `address`."""
+        with self._lock:
+            self._status = self._status.served(address)
+
+    def ended(self, state: JobState, now: float) -> tuple[Entry, ...]:
+        """The job is over; the clock stops."""
+        with self._lock:
+            self._ledger.ended(now, kept=state is JobState.DONE)
+            self._status = status = self._status.ended(state)
+            self._until = now
+        failure = status.failure if state is JobState.FAILED else None
+        return (
+            EventEntry(
+                time=now,
+                kind=Kind.ENDED,
+                step=status.step,
+                worker=failure.worker if failure else None,
+                cause=failure.fault.value if failure else state.value,
+                reason=failure.message if failure else f"{state.value} at step {status.step}",
+            ),
+        )
+
+
+def _told(event: Event, before: JobStatus, after: JobStatus, now: float) -> tuple[Entry, ...]:
+    """What is worth telling of a report."""
+    match event:
+        case StepDone() if after.step > before.step:
+            return (
+                StepEntry(
+                    step=event.step,
+                    epoch=event.epoch,
+                    samples=event.samples,
+                    loss=event.loss,
+                    values=event.values,
+                ),
+            )
+        case Ready():
+            took = sum(event.startup.values())
+            reason = f"process {event.pid} on {event.node}, {event.device}, after {took:.1f} s"
+            return (EventEntry(time=now, kind=Kind.READY, worker=event.worker, reason=reason),)
+        case Formed() if event.restored and after.step != before.step:
+            reason = f"goes on from the checkpoint of step {event.step}"
+            return (EventEntry(time=now, kind=Kind.FORMED, step=event.step, cause="restored", reason=reason),)
+        case Evaluated() if after.evaluated_step != before.evaluated_step:
+            reason = ", ".join(f"{name} {value:.6g}" for name, value in event.metrics.items())
+            return (
+                EventEntry(
+                    time=now, kind=Kind.EVALUATED, step=event.step, reason=reason, values=event.metrics
+                ),
+            )
+        case Failed():
+            return (
+                EventEntry(
+                    time=now,
+                    kind=Kind.WORKER_FAILED,
+                    step=event.step,
+                    worker=event.worker,
+                    cause=event.fault.value,
+                    reason=event.message,
+                ),
+            )
+    return ()
+
+
+def _broken(before: JobStatus, after: JobStatus, now: float) -> tuple[Entry, ...]:
+    return tuple(
+        EventEntry(
+            time=now,
+            kind=Kind.DISAGREEMENT,
+            step=broken.step,
+            worker=broken.worker,
+            cause=broken.name,
+            reason=str(broken),
+        )
+        for broken in after.disagreements[len(before.disagreements) :]
+    )
+
+
+def _count(workers: tuple[str, ...]) -> str:
+    return f"{len(workers)} worker" + ("" if len(workers) == 1 else "s")

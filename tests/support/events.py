@@ -1,0 +1,115 @@
+"""A worker made of numbers: it reports what a real one would, by a clock that the test turns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from workers.protocol import (
+    Activity,
+    Evaluated,
+    Failed,
+    Fault,
+    Finished,
+    Formed,
+    Ready,
+    Saved,
+    StepDone,
+    TrainJob,
+    Usage,
+)
+
+BATCH = 64
+
+
+def train_job(**changes: object) -> TrainJob:
+    """A small job without data."""
+    fields: dict[str, object] = {
+        "name": "toy",
+        "recipe": "recipe:Toy",
+        "params": {},
+        "sources": {},
+        "recipe_digest": "0" * 64,
+        "seed": 0,
+        "virtual_ranks": 8,
+        "batch_size": BATCH,
+        "steps": 300,
+        "train": None,
+    }
+    return TrainJob(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+class FakeWorker:
+    """Reports with the clock that `spend` has filled.
+
+    Args:
+        id: the worker's id.
+        began: when its process began, by the supervisor's clock.
+    """
+
+    def __init__(self, id: str = "w0", began: float = 0.0) -> None:
+        self.id, self.now = id, began
+        self.clock: dict[Activity, float] = {}
+
+    def spend(self, activity: Activity, seconds: float) -> FakeWorker:
+        """Time passes, all of it in `activity`."""
+        self.clock[activity] = self.clock.get(activity, 0.0) + seconds
+        self.now += seconds
+        return self
+
+    def ready(self, startup: Mapping[str, float] | None = None) -> Ready:
+        return Ready(
+            **self._common(),
+            pid=1000 + sum(self.id.encode()),
+            node="here",
+            device="cpu",
+            store="127.0.0.1:1",
+            fingerprint={},
+            startup=startup or {},
+        )
+
+    def formed(self, generation: int = 0, step: int = 0, restored: bool = False) -> Formed:
+        return Formed(**self._common(), generation=generation, step=step, restored=restored)
+
+    def step_done(
+        self,
+        step: int,
+        *,
+        generation: int = 0,
+        loss: float = 1.0,
+        values: Mapping[str, float] | None = None,
+        seconds: float = 0.05,
+        usage: Usage | None = None,
+    ) -> StepDone:
+        return StepDone(
+            **{**self._common(), "usage": usage},
+            generation=generation,
+            step=step,
+            epoch=0,
+            samples=step * BATCH,
+            loss=loss,
+            values=values or {},
+            seconds=seconds,
+        )
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> Evaluated:
+        return Evaluated(**self._common(), step=step, metrics=metrics)
+
+    def saved(self, step: int, written_bytes: int = 0) -> Saved:
+        return Saved(
+            **self._common(),
+            generation=0,
+            step=step,
+            chunks={},
+            draft=None,
+            written_bytes=written_bytes,
+            seconds=0.1,
+        )
+
+    def finished(self, step: int, state_digest: str | None = None) -> Finished:
+        return Finished(**self._common(), step=step, state_digest=state_digest)
+
+    def failed(self, fault: Fault = Fault.USER, step: int | None = None, trace: str | None = None) -> Failed:
+        return Failed(**self._common(), fault=fault, message=f"{fault.value} failure", trace=trace, step=step)
+
+    def _common(self) -> dict[str, object]:
+        return {"worker": self.id, "time": self.now, "clock": dict(self.clock)}
