@@ -15,6 +15,7 @@ import yaml
 
 from orchestrator.spec.problems import Loc, Problem, dotted
 
+DEPTH_MAX = 32
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
@@ -41,22 +42,31 @@ def parse(text: str, name: str) -> Document:
     """Parse `text`; `name` stands in front of the line number in messages. Never raises."""
     document = Document(name=name)
     try:
-        for event in yaml.parse(text, Loader=yaml.BaseLoader):
-            if isinstance(event, yaml.AliasEvent):
-                what, fix = "aliases are not supported", "write the value out in both places"
-                _complain(document, event.start_mark, (), what, fix)
-                return document
-        node = yaml.compose(text, Loader=yaml.BaseLoader)
-        document.value = None if node is None else _build(document, node, ())
+        if _is_tame(document, text):
+            node = yaml.compose(text, Loader=yaml.BaseLoader)
+            document.value = None if node is None else _build(document, node, ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         _complain(document, mark, (), f"not valid YAML: {error.problem or error.context}", None)
-        return document
-    except (yaml.YAMLError, RecursionError) as error:
-        what = "nested too deeply" if isinstance(error, RecursionError) else f"not valid YAML: {error}"
-        _complain(document, None, (), what, None)
-        return document
+    except yaml.YAMLError as error:
+        _complain(document, None, (), f"not valid YAML: {error}", None)
     return document
+
+
+def _is_tame(document: Document, text: str) -> bool:
+    """Whether the document can be built without growing beyond its text or the stack."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.BaseLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            what, fix = "aliases are not supported", "write the value out in both places"
+        elif depth > DEPTH_MAX:
+            what, fix = f"nested more than {DEPTH_MAX} deep", "flatten it"
+        else:
+            continue
+        _complain(document, event.start_mark, (), what, fix)
+        return False
+    return True
 
 
 def _build(document: Document, node: yaml.Node, loc: Loc) -> Any:

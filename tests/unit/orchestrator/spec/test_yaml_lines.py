@@ -97,7 +97,7 @@ def test_lines_of_nested_fields_and_list_items_are_known():
         ("a: 1\n[x]: 2\n", "job.yaml:2: a key must be plain text"),
         ("a: 1\n---\nb: 2\n", "job.yaml:2: not valid YAML"),
         ("a: \x07\n", "job.yaml: not valid YAML"),
-        ("[" * 5000 + "]" * 5000, "job.yaml: nested too deeply"),
+        ("a: " + "[" * 100_000, "job.yaml:1: nested more than 32 deep"),
     ],
 )
 def test_what_is_refused_is_refused_with_its_line(text, message):
