@@ -1,0 +1,72 @@
+from dataclasses import replace
+
+import pytest
+
+from tests.support.checkpoints import FINGERPRINT, JOB, draft
+from workers.checkpoint.compatibility import JobFacts, check_resume
+from workers.checkpoint.manifest import Manifest
+from workers.errors import CheckpointError
+from workers.protocol import DataSource, Numerics
+
+MANIFEST = Manifest.parse(Manifest.compose(draft({}, 100), {}, None).to_bytes())
+OTHER_DATA = DataSource(uri="file:///data", manifest_digest="ef" * 32, rows=1797)
+
+
+def refused(job=JOB, fingerprint=FINGERPRINT) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        check_resume(MANIFEST, JobFacts.of(job, fingerprint))
+    return str(caught.value)
+
+
+def test_the_same_job_may_go_on() -> None:
+    check_resume(MANIFEST, JobFacts.of(JOB, FINGERPRINT))
+
+
+def test_what_bits_do_not_depend_on_may_change() -> None:
+    moved = replace(JOB.train, uri="s3://elsewhere")
+    job = replace(JOB, steps=5, name="other", train=moved, evaluate_every=3, checkpoint_keep=9)
+    check_resume(MANIFEST, JobFacts.of(job, FINGERPRINT))
+
+
+@pytest.mark.parametrize("numerics", list(Numerics))
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"recipe": "recipe:Other"}, 'recipe: "recipe:Toy" → "recipe:Other"'),
+        ({"params": {"width": 9, "rates": [0.1, 1e-05]}}, "params.width: 8 → 9"),
+        ({"params": {"rates": [0.1, 1e-05]}}, "params.width: 8 → (none)"),
+        ({"seed": 8}, "seed: 7 → 8"),
+        ({"virtual_ranks": 16}, "virtual_ranks: 8 → 16"),
+        ({"batch_size": 32}, "batch_size: 64 → 32"),
+        ({"max_grad_norm": 1.0}, "max_grad_norm: null → 1.0"),
+        ({"train": OTHER_DATA}, "train data digest"),
+        ({"train": replace(JOB.train, window_blocks=4)}, "train data window_blocks: null → 4"),
+        ({"train": None}, "train data rows: 1797 → (none)"),
+    ],
+)
+def test_another_job_is_refused_whatever_its_numerics(change, said, numerics) -> None:
+    message = refused(replace(JOB, numerics=numerics, **change))
+    assert said in message
+    assert "job toy at step 100" in message
+    assert "resume with the job file that wrote it" in message
+
+
+def test_all_differences_are_listed_at_once() -> None:
+    message = refused(replace(JOB, seed=8, batch_size=32), FINGERPRINT | {"threads": 2})
+    assert "seed: 7 → 8; batch_size: 64 → 32; environment threads: 1 → 2" in message
+
+
+def test_another_environment_is_refused_entry_by_entry() -> None:
+    message = refused(fingerprint={"torch": "2.14.0", "threads": 1, "device": "cpu", "cuda": "13"})
+    assert 'environment cuda: (none) → "13"; environment torch: "2.13.0" → "2.14.0"' in message
+    assert "threads" not in message
+    assert "numerics: relaxed" in message
+
+
+def test_changed_sources_are_refused() -> None:
+    assert "source files changed" in refused(replace(JOB, recipe_digest="00" * 32))
+
+
+def test_relaxed_numerics_allow_another_environment_and_changed_sources() -> None:
+    job = replace(JOB, recipe_digest="00" * 32, numerics=Numerics.RELAXED)
+    check_resume(MANIFEST, JobFacts.of(job, FINGERPRINT | {"torch": "2.14.0"}))

@@ -1,0 +1,96 @@
+"""May this job go on from that checkpoint? Only if it would go on exactly as the job that wrote it. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workers.checkpoint.draft import describe_source
+from workers.checkpoint.manifest import Manifest
+from workers.errors import CheckpointError
+from workers.protocol import Numerics, TrainJob
+
+Json = Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFacts:
+    """All that a job's bits depend on, apart from the state that it resumes.
+
+    Attributes:
+        train: what identifies the training data and its order, see `describe_source`.
+        fingerprint: the environment.
+        numerics: RELAXED allows another environment and changed recipe sources.
+    """
+
+    recipe: str
+    recipe_digest: str
+    params: Mapping[str, Json]
+    seed: int
+    virtual_ranks: int
+    batch_size: int
+    max_grad_norm: float | None
+    train: Mapping[str, Json] | None
+    fingerprint: Mapping[str, Json]
+    numerics: Numerics
+
+    @classmethod
+    def of(cls, job: TrainJob, fingerprint: Mapping[str, Json]) -> JobFacts:
+        """The facts of a job in the environment that its workers report."""
+        return cls(
+            recipe=job.recipe,
+            recipe_digest=job.recipe_digest,
+            params=job.params,
+            seed=job.seed,
+            virtual_ranks=job.virtual_ranks,
+            batch_size=job.batch_size,
+            max_grad_norm=job.max_grad_norm,
+            train=describe_source(job.train),
+            fingerprint=fingerprint,
+            numerics=job.numerics,
+        )
+
+
+def check_resume(manifest: Manifest, facts: JobFacts) -> None:
+    """Check that going on from `manifest` gives what an undisturbed run would have given.
+
+    Raises:
+        CheckpointError: it would not; the message lists what differs, "then → now".
+    """
+    job = [*_job_differences(manifest, facts)]
+    environment = [*_environment_differences(manifest, facts)]
+    if job:
+        fix = "resume with the job file that wrote it, or start anew in another checkpoint folder"
+    elif environment and facts.numerics is not Numerics.RELAXED:
+        fix = "restore what it was, or set `numerics: relaxed` and do without equal bits"
+    else:
+        return
+    what = "the checkpoint was written under other conditions: " + "; ".join(job + environment)
+    raise CheckpointError(what, where=f"checkpoint of job {manifest.job} at step {manifest.step}", fix=fix)
+
+
+def _job_differences(manifest: Manifest, facts: JobFacts) -> Iterator[str]:
+    for name in ("recipe", "seed", "virtual_ranks", "batch_size", "max_grad_norm"):
+        yield from _changes({name: getattr(manifest, name)}, {name: getattr(facts, name)})
+    yield from _changes(manifest.params, facts.params, "params.")
+    yield from _changes(manifest.data["train"] or {}, facts.train or {}, "train data ")
+
+
+def _environment_differences(manifest: Manifest, facts: JobFacts) -> Iterator[str]:
+    yield from _changes(manifest.fingerprint, facts.fingerprint, "environment ")
+    same_job = manifest.recipe == facts.recipe and not [*_changes(manifest.params, facts.params)]
+    if same_job and manifest.recipe_digest != facts.recipe_digest:
+        yield "the recipe's source files changed"
+
+
+def _changes(old: Mapping[str, Json], new: Mapping[str, Json], prefix: str = "") -> Iterator[str]:
+    for key in sorted(old.keys() | new.keys()):
+        before, after = (_text(side[key]) if key in side else "(none)" for side in (old, new))
+        if before != after:
+            yield f"{prefix}{key}: {before} → {after}"
+
+
+def _text(value: Json) -> str:
+    return json.dumps(value, sort_keys=True)

@@ -1,0 +1,52 @@
+"""What rank 0 knows of a checkpoint before its chunks are written: the manifest without chunks and parent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from workers.checkpoint.tensors import TensorSpec
+from workers.protocol import DataSource, TrainJob
+
+Json = Any
+
+
+def draft_manifest(
+    job: TrainJob,
+    *,
+    step: int,
+    epoch: int,
+    samples: int,
+    fingerprint: Mapping[str, Json],
+    scalars: Mapping[str, Json],
+    specs: Mapping[str, TensorSpec],
+    state_digest: str,
+) -> dict[str, Json]:
+    """All of a manifest's fields but `chunks` and `parent`, as JSON values; see `Manifest` for each."""
+    return {
+        "job": job.name,
+        "step": step,
+        "epoch": epoch,
+        "samples": samples,
+        "seed": job.seed,
+        "virtual_ranks": job.virtual_ranks,
+        "batch_size": job.batch_size,
+        "max_grad_norm": job.max_grad_norm,
+        "numerics": str(job.numerics),
+        "data": {"train": describe_source(job.train), "evaluation": describe_source(job.evaluation)},
+        "fingerprint": dict(fingerprint),
+        "recipe": job.recipe,
+        "recipe_digest": job.recipe_digest,
+        "params": dict(job.params),
+        "scalars": dict(scalars),
+        "tensors": {key: asdict(spec) for key, spec in specs.items()},
+        "state_digest": state_digest,
+    }
+
+
+def describe_source(source: DataSource | None) -> dict[str, Json] | None:
+    """What identifies a data set and its order, wherever it is stored."""
+    if source is None:
+        return None
+    return {"digest": source.manifest_digest, "rows": source.rows, "window_blocks": source.window_blocks}
