@@ -70,6 +70,29 @@ def locate(line: Int64, positions: Int64) -> tuple[Int64, Int64]:
     return blocks, positions - line[blocks]
 
 
+@dataclass(frozen=True, kw_only=True)
+class OrderSettings:
+    """What a job pins of the order, for all of its epochs.
+
+    Args:
+        seed: the job's.
+        window_blocks: None to shuffle globally, else blocks in a window.
+    """
+
+    seed: int
+    window_blocks: int | None = None
+
+    def epoch(self, epoch: int, block_rows: Int64, vranks: int) -> SampleOrder:
+        """The order of one epoch of a data set."""
+        return SampleOrder(
+            block_rows=block_rows,
+            seed=self.seed,
+            epoch=epoch,
+            vranks=vranks,
+            window_blocks=self.window_blocks,
+        )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampleOrder:
     """The order of one epoch.

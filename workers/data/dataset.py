@@ -1,0 +1,63 @@
+"""A data set: a place in a store and the manifest that was found there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workers.data.manifest import BlockSpec, Manifest
+from workers.errors import DataError
+from workers.storage import NotFound, Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A data set that can be read.
+
+    Args:
+        store: the prefix that the manifest's object names are relative to.
+        manifest: its blocks.
+    """
+
+    store: Store
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, uri: str, *, digest: str | None = None) -> Dataset:
+        """Open the data set at `uri`.
+
+        Args:
+            uri: `file:///folder` or `s3://bucket/prefix`.
+            digest: what its manifest's digest must be, if the caller has seen it before.
+
+        Raises:
+            DataError: nothing is there, or it has no manifest, no samples, or another digest.
+            AccessError, UnreachableError: from the store.
+        """
+        store = Store(uri)
+        try:
+            manifest = Manifest.load(store)
+        except NotFound as error:
+            raise _no_manifest(store) from error
+        if not manifest.rows:
+            raise DataError("the data set holds no samples", where=uri, fix="pack or index some data")
+        if digest is not None and manifest.digest != digest:
+            fix = f"restore the data set whose digest is {digest[:12]}, or start a new job"
+            raise DataError(f"this is another data set ({manifest.digest[:12]})", where=uri, fix=fix)
+        return cls(store=store, manifest=manifest)
+
+    @property
+    def rows(self) -> int:
+        """Samples in the data set."""
+        return self.manifest.rows
+
+    def address(self, block: BlockSpec) -> str:
+        """Where a block is stored, for messages."""
+        return f"{self.store.url(block.object)} at byte {block.offset}"
+
+
+def _no_manifest(store: Store) -> DataError:
+    if next(store.list(), None) is None:
+        fix = "check the address, or write a data set there: lockstep data pack SRC " + store.uri
+        return DataError("there is nothing here", where=store.uri, fix=fix)
+    fix = f"lockstep data index {store.uri}"
+    return DataError("there are objects here, but no manifest of them", where=store.uri, fix=fix)

@@ -1,0 +1,41 @@
+"""Reads a held-out set in stored order: the same micro-batches in the same place, whoever evaluates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from workers.data.decoder import EVALUATION, Decoder
+from workers.data.order import locate
+from workers.data.reader import BlockReader, Request, read_ahead
+from workers.recipe import Batch
+
+
+def evaluation_batches(
+    reader: BlockReader, decoder: Decoder, *, micro_batch: int, vranks: int, vrank: int
+) -> Iterator[tuple[Batch, int]]:
+    """The held-out micro-batches of one virtual rank: of those of the whole set, numbers k ≡ vrank (mod V).
+
+    Args:
+        reader: of the held-out set.
+        decoder: records to batches.
+        micro_batch: samples in each; the set's last one may be shorter.
+        vranks: virtual ranks that share the evaluation (V).
+        vrank: which of them.
+
+    Yields:
+        batch, count: the batch and how many samples it holds, at least 1.
+    """
+    manifest = reader.dataset.manifest
+    starts = range(vrank * micro_batch, manifest.rows, vranks * micro_batch)
+    requests = (_request(reader, start, min(start + micro_batch, manifest.rows)) for start in starts)
+    for request, records in read_ahead(reader, requests):
+        if records is not None:
+            sample_ids = manifest.first_row[request.blocks] + request.rows
+            yield decoder(EVALUATION, records, sample_ids), len(request)
+
+
+def _request(reader: BlockReader, start: int, stop: int) -> Request:
+    blocks, rows = locate(reader.dataset.manifest.edges, np.arange(start, stop, dtype=np.int64))
+    return Request(epoch=EVALUATION, blocks=blocks, rows=rows)

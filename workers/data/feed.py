@@ -1,0 +1,144 @@
+"""Batches ahead of time: a thread reads and decodes what the coming steps will ask for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from threading import Condition, Thread
+
+import numpy as np
+
+from workers.data.decoder import Decoder
+from workers.data.order import OrderSettings
+from workers.data.permutation import Int64
+from workers.data.reader import BlockReader, Request, read_ahead
+from workers.data.schedule import Schedule
+from workers.recipe import Batch
+
+_JOIN_SECONDS = 5.0  # a fetch from a store that hangs is left to its own deadline
+_NOTHING: Int64 = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """A micro-batch that waits to be taken."""
+
+    place: tuple[int, int]  # step, virtual rank
+    batch: Batch
+    count: int
+
+
+class Feed:
+    """The micro-batches of the virtual ranks that one worker hosts, in the order in which it takes them.
+
+    A thread stays at most `depth` micro-batches ahead, and the fetches of one more. Nothing of it is ever
+    saved: a new feed from any step gives the same batches.
+
+    Args:
+        reader: of the training set.
+        order: seed and kind of shuffle.
+        schedule: which samples a step consumes.
+        decoder: records to batches.
+        vranks: the hosted virtual ranks, in the order in which a step takes them.
+        start_step: the first step, counted from 0.
+        stop_step: the step after the last.
+        depth: micro-batches to have ready, at least 1.
+    """
+
+    def __init__(
+        self,
+        reader: BlockReader,
+        order: OrderSettings,
+        schedule: Schedule,
+        decoder: Decoder,
+        vranks: Sequence[int],
+        *,
+        start_step: int,
+        stop_step: int,
+        depth: int = 4,
+    ) -> None:
+        if depth < 1:
+            raise ValueError("depth must be at least 1")
+        self._reader, self._order, self._schedule, self._decoder = reader, order, schedule, decoder
+        self._vranks = tuple(vranks)
+        self._steps = range(start_step, stop_step)
+        self._depth = depth
+        self._ready: deque[_Ready] = deque()
+        self._changed = Condition()
+        self._ended = False  # the thread puts nothing more: it is done, has failed, or was told to stop
+        self._error: BaseException | None = None
+        self._thread = Thread(target=self._run, name="feed", daemon=True)
+        self._thread.start()
+
+    def take(self, step: int, vrank: int) -> tuple[Batch | None, int]:
+        """Wait for the next micro-batch, which must be the one of (`step`, `vrank`).
+
+        Returns:
+            batch, count: the batch and how many samples it holds; None and 0 where the virtual rank has
+            no samples left in this epoch.
+
+        Raises:
+            Whatever reading or decoding it raised, with the traceback of where it did.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready or self._ended)
+            if not self._ready:
+                raise self._error or RuntimeError(f"the feed ends before step {step}, virtual rank {vrank}")
+            ready = self._ready.popleft()
+            self._changed.notify_all()
+        if ready.place != (step, vrank):
+            raise RuntimeError(f"step and virtual rank {(step, vrank)} were taken before {ready.place}")
+        return ready.batch, ready.count
+
+    def close(self) -> None:
+        """Stop the thread and wait for the fetch or decode that it is in, a few seconds at most."""
+        with self._changed:
+            self._ended = True
+            self._ready.clear()
+            self._changed.notify_all()
+        self._thread.join(_JOIN_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            for ready in self._produce():
+                if not self._put(ready):
+                    return
+        except BaseException as error:  # handed to whoever takes the batch
+            self._error = error
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _put(self, ready: _Ready) -> bool:
+        """Wait for room and put a micro-batch there; False when the feed was closed meanwhile."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._ready) < self._depth or self._ended)
+            if not self._ended:
+                self._ready.append(ready)
+                self._changed.notify_all()
+            return not self._ended
+
+    def _produce(self) -> Iterator[_Ready]:
+        first_row = self._reader.dataset.manifest.first_row
+        arriving = read_ahead(self._reader, self._requests())
+        places = ((step, vrank) for step in self._steps for vrank in self._vranks)
+        for place, (request, records) in zip(places, arriving, strict=True):
+            batch = None
+            if records is not None:
+                sample_ids = first_row[request.blocks] + request.rows
+                batch = self._decoder(request.epoch, records, sample_ids)
+            yield _Ready(place=place, batch=batch, count=len(request))
+
+    def _requests(self) -> Iterator[Request]:
+        """What each micro-batch reads, in step-major, then virtual-rank order."""
+        block_rows, order = self._reader.dataset.manifest.block_rows, None
+        for step in self._steps:
+            piece = self._schedule.at(step)
+            if order is None or order.epoch != piece.epoch:
+                order = self._order.epoch(piece.epoch, block_rows, self._schedule.vranks)
+            for vrank in self._vranks:
+                blocks = rows = _NOTHING
+                if count := piece.counts[vrank]:
+                    blocks, rows = order.addresses(vrank, piece.start, piece.start + count)
+                yield Request(epoch=piece.epoch, blocks=blocks, rows=rows)

@@ -1,0 +1,229 @@
+"""The manifest: a small immutable table of a data set's blocks, stored beside the data.
+
+A block is a run of samples that one ranged GET reads. What its bytes must be is pinned in one of two ways:
+by their crc32c where they were seen when the manifest was made, else by the object's entity tag. An object
+whose blocks all have checksums carries no entity tag, so that a data set keeps its digest when it is copied
+to another store.
+
+On storage it is an Arrow IPC file with one row a block. What belongs to an object (name, etag, size) is
+dictionary-encoded with the object's number as the common index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from workers.data.order import edges
+from workers.data.permutation import Int64
+from workers.errors import DataError
+from workers.storage import AlreadyExists, Store
+
+Format = Literal["arrow", "raw"]
+
+FOLDER = "_lockstep"
+NAME = f"{FOLDER}/manifest.arrow"
+UNSEEN = -1  # a checksum that is not known, because the bytes were not read
+_VERSION = b"1"
+_Bytes = bytes  # inside `Manifest`, the name means the size of the data set
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockSpec:
+    """Where one block is, and what it must be."""
+
+    number: int
+    object: str  # name relative to the data set's URI
+    offset: int  # bytes
+    length: int  # bytes
+    rows: int
+    crc32c: int | None  # None: not known; `etag` pins the object instead
+    etag: str | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Manifest:
+    """What a data set is. Arrays have one element a block unless they begin with `object_`.
+
+    Args:
+        format: how a block's bytes become records.
+        schema: the columns of a sample.
+        object_names: relative to the data set's URI; string.
+        object_etags: null where checksums pin the object; string.
+        object_sizes: bytes; int64.
+        objects: each block's object; int32, ascending.
+        offsets: in the object, bytes; int64.
+        lengths: bytes; int64.
+        block_rows: samples; int64.
+        crc32c: checksums as unsigned 32-bit numbers, or `UNSEEN`; int64.
+    """
+
+    format: Format
+    schema: pa.Schema
+    object_names: pa.StringArray
+    object_etags: pa.StringArray
+    object_sizes: Int64
+    objects: npt.NDArray[np.int32]
+    offsets: Int64
+    lengths: Int64
+    block_rows: Int64
+    crc32c: Int64
+
+    def __len__(self) -> int:
+        """Blocks."""
+        return len(self.block_rows)
+
+    @cached_property
+    def rows(self) -> int:
+        """Samples in the data set."""
+        return int(self.block_rows.sum())
+
+    @cached_property
+    def bytes(self) -> int:
+        """Stored bytes of all blocks."""
+        return int(self.lengths.sum())
+
+    @cached_property
+    def edges(self) -> Int64:
+        """Sample ids where blocks begin, then the number of samples; int64, one more than blocks."""
+        return edges(self.block_rows)
+
+    @property
+    def first_row(self) -> Int64:
+        """The sample id of each block's row 0: row r of block b is sample `first_row[b] + r`."""
+        return self.edges[:-1]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the stored manifest, in hex: the identity of the data set."""
+        return sha256(self.to_bytes()).hexdigest()
+
+    @property
+    def single_rows(self) -> bool:
+        """Whether every block holds one sample, so that no order of reading saves reads."""
+        return len(self) == self.rows
+
+    def block(self, number: int) -> BlockSpec:
+        """One block of the table."""
+        number = int(number)
+        index = int(self.objects[number])
+        crc32c = int(self.crc32c[number])
+        return BlockSpec(
+            number=number,
+            object=self.object_names[index].as_py(),
+            offset=int(self.offsets[number]),
+            length=int(self.lengths[number]),
+            rows=int(self.block_rows[number]),
+            crc32c=None if crc32c == UNSEEN else crc32c,
+            etag=self.object_etags[index].as_py(),
+        )
+
+    def object_rows(self, blocks: Int64, rows: Int64) -> Int64:
+        """Row numbers within the object, for rows within blocks."""
+        first_blocks = np.searchsorted(self.objects, self.objects[blocks])
+        return self.first_row[blocks] - self.first_row[first_blocks] + rows
+
+    def to_bytes(self) -> _Bytes:
+        """The stored form; equal manifests give equal bytes."""
+
+        def of_object(values: pa.Array) -> pa.DictionaryArray:
+            return pa.DictionaryArray.from_arrays(pa.array(self.objects, pa.int32()), values)
+
+        checksums = pa.array(self.crc32c, pa.uint32(), mask=self.crc32c == UNSEEN, safe=False)
+        columns = {
+            "object": of_object(self.object_names),
+            "etag": of_object(self.object_etags),
+            "size": of_object(pa.array(self.object_sizes, pa.int64())),
+            "offset": pa.array(self.offsets, pa.int64()),
+            "length": pa.array(self.lengths, pa.int64()),
+            "rows": pa.array(self.block_rows, pa.int64()),
+            "crc32c": checksums,
+        }
+        header = {
+            "lockstep.version": _VERSION,
+            "lockstep.format": self.format.encode(),
+            "lockstep.schema": self.schema.serialize().to_pybytes(),
+        }
+        batch = pa.record_batch(columns).replace_schema_metadata(header)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        return bytes(sink.getvalue().to_pybytes())
+
+    @classmethod
+    def from_bytes(cls, data: _Bytes, *, where: str = "manifest") -> Manifest:
+        """The manifest whose stored form is `data`. Its digest is that of `data`.
+
+        Raises:
+            DataError: these are not the bytes of a manifest that this version reads.
+        """
+        try:
+            manifest = _parse(pa.ipc.open_file(pa.py_buffer(data)))
+        except (pa.ArrowInvalid, KeyError, OSError, IndexError) as error:
+            fix = "write it again: lockstep data pack, or lockstep data index"
+            raise DataError(f"not a data set manifest: {error}", where=where, fix=fix) from error
+        manifest.__dict__["digest"] = sha256(data).hexdigest()  # primes the cached property
+        return manifest
+
+    @classmethod
+    def load(cls, store: Store) -> Manifest:
+        """Read the manifest beside the data.
+
+        Raises:
+            NotFound: there is none.
+            DataError: it is damaged or of another version.
+        """
+        return cls.from_bytes(store.get(NAME), where=store.url(NAME))
+
+    def save(self, store: Store, *, replace: bool = False) -> None:
+        """Write the manifest beside the data: from now on this is a data set.
+
+        Raises:
+            DataError: there is a manifest already, and `replace` is not set.
+        """
+        if replace:
+            store.put(NAME, self.to_bytes())
+            return
+        try:
+            store.create(NAME, self.to_bytes())
+        except AlreadyExists as error:
+            raise exists_already(store) from error
+
+
+def exists_already(store: Store) -> DataError:
+    """There is a data set where one was to be written."""
+    return DataError(
+        "there is a data set already", where=store.uri, fix="name another place, or overwrite it"
+    )
+
+
+def _parse(reader: Any) -> Manifest:
+    header = reader.schema.metadata or {}
+    if header[b"lockstep.version"] != _VERSION:
+        raise KeyError(f"version {header[b'lockstep.version']!r} is not {_VERSION!r}")
+    kind = header[b"lockstep.format"].decode()
+    if kind not in get_args(Format):
+        raise KeyError(f"unknown format {kind!r}")
+    batch = reader.get_batch(0)
+
+    def numbers(name: str) -> Any:
+        return batch[name].to_numpy(zero_copy_only=False)
+
+    return Manifest(
+        format=kind,
+        schema=pa.ipc.read_schema(pa.py_buffer(header[b"lockstep.schema"])),
+        object_names=batch["object"].dictionary,
+        object_etags=batch["etag"].dictionary,
+        object_sizes=batch["size"].dictionary.to_numpy(),
+        objects=batch["object"].indices.to_numpy(),
+        offsets=numbers("offset"),
+        lengths=numbers("length"),
+        block_rows=numbers("rows"),
+        crc32c=batch["crc32c"].cast(pa.int64()).fill_null(UNSEEN).to_numpy(),
+    )
