@@ -199,7 +199,9 @@ class Manifest:
 def exists_already(store: Store) -> DataError:
     """There is a data set where one was to be written."""
     return DataError(
-        "there is a data set already", where=store.uri, fix="name another place, or overwrite it"
+        "there is a data set already",
+        where=store.uri,
+        fix="name another place, or overwrite it (--overwrite)",
     )
 
 

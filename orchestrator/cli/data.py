@@ -1,0 +1,181 @@
+"""`lockstep data`: write, index, inspect and check data sets, and print the order in which they are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from enum import StrEnum
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from workers.data.dataset import Dataset
+    from workers.data.manifest import Manifest
+    from workers.data.order import SampleOrder
+
+app = typer.Typer(help="Write, index, inspect and check data sets.", no_args_is_help=True)
+
+_ORDER_CHUNK = 4096  # samples addressed at once
+
+
+class Format(StrEnum):
+    """What the objects of a prefix are."""
+
+    AUTO = "auto"
+    ARROW = "arrow"
+    RAW = "raw"
+
+
+class Shuffle(StrEnum):
+    """How an epoch is shuffled; auto decides by the size of the data set."""
+
+    AUTO = "auto"
+    GLOBAL = "global"
+    WINDOWED = "windowed"
+
+
+Uri = Annotated[str, typer.Argument(help="file:///folder, s3://bucket/prefix, or a plain path.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@app.command()
+def pack(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A folder, or any prefix of objects.")],
+    dest: Annotated[str, typer.Argument(metavar="DEST", help="Where the data set is written.")],
+    block_bytes: Annotated[int, typer.Option(min=1, help="Payload read at once, at most.")] = 4 << 20,
+    shard_bytes: Annotated[int, typer.Option(min=1, help="Payload of a stored object, at most.")] = 128 << 20,
+    overwrite: Annotated[bool, typer.Option(help="Replace a data set that is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Pack objects, one sample each, into a sharded data set with checksums."""
+    from workers.data.pack import pack as write
+    from workers.storage import as_uri
+
+    uri = as_uri(dest)
+    manifest = write(
+        as_uri(source), uri, block_bytes=block_bytes, shard_bytes=shard_bytes, overwrite=overwrite
+    )
+    _print(_summary(uri, manifest), as_json)
+
+
+@app.command()
+def index(
+    uri: Uri,
+    format: Annotated[Format, typer.Option(help="What the objects are.")] = Format.AUTO,
+    checksums: Annotated[bool, typer.Option(help="Read all bytes and pin them by checksum.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make objects that are there already into a data set, in place."""
+    from workers.data.index import index as write
+    from workers.storage import as_uri
+
+    manifest = write(as_uri(uri), format=format.value, checksums=checksums)
+    _print(_summary(as_uri(uri), manifest), as_json)
+
+
+@app.command()
+def show(uri: Uri, as_json: Json = False) -> None:
+    """Say what a data set is."""
+    dataset = _open(uri)
+    _print(_summary(dataset.store.uri, dataset.manifest), as_json)
+
+
+@app.command()
+def verify(uri: Uri, as_json: Json = False) -> None:
+    """Read a whole data set and compare it with its manifest. Exit code 2 if any block is damaged."""
+    from workers.data.verify import verify as check
+    from workers.errors import DataError
+
+    dataset = _open(uri)
+    found = check(dataset)
+    _print(
+        {
+            "uri": dataset.store.uri,
+            "digest": dataset.manifest.digest,
+            "blocks": found.blocks,
+            "by_checksum": found.by_checksum,
+            "damage": list(found.damage),
+        },
+        as_json,
+    )
+    if found.damage:
+        what = f"{len(found.damage)} of {found.blocks} blocks are damaged"
+        fix = "restore these objects, or index or pack the data set again"
+        raise DataError(what, where=dataset.store.uri, fix=fix)
+
+
+@app.command()
+def order(
+    uri: Uri,
+    seed: Annotated[int, typer.Option(help="The job's seed.")],
+    epoch: Annotated[int, typer.Option(min=0, help="Counted from 0.")],
+    vranks: Annotated[int, typer.Option(min=1, help="Virtual ranks of the job.")],
+    vrank: Annotated[int | None, typer.Option(min=0, help="Of this one alone.")] = None,
+    start: Annotated[int, typer.Option("--from", min=0, help="First index within a virtual rank.")] = 0,
+    count: Annotated[int | None, typer.Option(min=0, help="How many of each virtual rank.")] = None,
+    shuffle: Annotated[Shuffle, typer.Option(help="As in the job.")] = Shuffle.AUTO,
+    window_blocks: Annotated[int, typer.Option(min=1, help="Window of a windowed shuffle.")] = 32,
+    as_json: Json = False,
+) -> None:
+    """Print the samples of an epoch in the order in which virtual ranks read them."""
+    from workers.data.order import SampleOrder, resolve_shuffle
+    from workers.errors import InputError
+
+    if vrank is not None and vrank >= vranks:
+        raise InputError(
+            f"there is no virtual rank {vrank}", where="--vrank", fix=f"name one of 0..{vranks - 1}"
+        )
+    dataset = _open(uri)
+    manifest = dataset.manifest
+    window = resolve_shuffle(manifest.bytes, shuffle.value, window_blocks, single_rows=manifest.single_rows)
+    epoch_order = SampleOrder(
+        block_rows=manifest.block_rows, seed=seed, epoch=epoch, vranks=vranks, window_blocks=window
+    )
+    for number in range(vranks) if vrank is None else [vrank]:
+        for line in islice(_lines(manifest, epoch_order, number, start), count):
+            typer.echo(json.dumps(line) if as_json else "{vrank:>4} {i:>10} {object} {row}".format(**line))
+
+
+def _lines(manifest: Manifest, order: SampleOrder, vrank: int, start: int) -> Iterator[dict[str, Any]]:
+    """The samples of a virtual rank from index `start` on; none beyond its span."""
+    first, last = order.span(vrank)
+    for begin in range(start, last - first, _ORDER_CHUNK):
+        blocks, rows = order.addresses(vrank, begin, min(begin + _ORDER_CHUNK, last - first))
+        names = manifest.object_names.take(manifest.objects[blocks]).to_pylist()
+        within = manifest.object_rows(blocks, rows).tolist()
+        for i, (name, row) in enumerate(zip(names, within, strict=True), start=begin):
+            yield {"epoch": order.epoch, "vrank": vrank, "i": i, "object": name, "row": row}
+
+
+def _open(uri: str) -> Dataset:
+    from workers.data.dataset import Dataset
+    from workers.storage import as_uri
+
+    return Dataset.open(as_uri(uri))
+
+
+def _summary(uri: str, manifest: Manifest) -> dict[str, Any]:
+    return {
+        "uri": uri,
+        "format": manifest.format,
+        "samples": manifest.rows,
+        "objects": len(manifest.object_names),
+        "blocks": len(manifest),
+        "bytes": manifest.bytes,
+        "columns": {field.name: str(field.type) for field in manifest.schema},
+        "digest": manifest.digest,
+    }
+
+
+def _print(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    for name, value in result.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key}: {kind}" for key, kind in value.items())
+        if isinstance(value, list):
+            value = "".join(f"\n  {line}" for line in value) or "none"
+        typer.echo(f"{name.replace('_', ' '):<12} {value}")
