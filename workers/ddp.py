@@ -57,7 +57,7 @@ class ElasticDDP:
         self.module = DistributedDataParallel(
             model, gradient_as_bucket_view=True, find_unused_parameters=unused_parameters
         )
-        self.module.register_comm_hook(None, self._hook)
+        self.module.register_comm_hook(None, lambda _, bucket: self._hook(bucket))  # it reads names and annotations
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._index = {parameter: i for i, parameter in enumerate(self._parameters)}
         self._layout: dict[int, list[int]] = {}  # bucket → its parameters, in order
@@ -115,7 +115,7 @@ class ElasticDDP:
             self._local = Accumulator(self._hosted, reducer.leaves, _add)
         self._started = []
 
-    def _hook(self, _: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    def _hook(self, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
         members = [self._index[parameter] for parameter in bucket.parameters()]  # type: ignore[index]
         self._layout[bucket.index()] = members
         if self._reducer is not None:

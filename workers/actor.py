@@ -1,0 +1,27 @@
+"""The Ray shell around a worker. All it does is to pass messages on."""
+
+from __future__ import annotations
+
+import ray
+
+from workers.outbox import Numbered
+from workers.protocol import Membership, TrainJob
+from workers.worker import Worker
+
+
+@ray.remote(max_restarts=0, max_task_retries=0)
+class WorkerActor:
+    """One worker process of a job. `poll` and `tell` run beside each other (`max_concurrency`)."""
+
+    def __init__(self, worker_id: str, job: TrainJob) -> None:
+        context = ray.get_runtime_context()
+        self._worker = Worker(worker_id, job, node=context.get_node_id(), host=ray.util.get_node_ip_address())
+        self._worker.start()
+
+    def tell(self, membership: Membership) -> None:
+        """Pass a membership to the engine."""
+        self._worker.tell(membership)
+
+    def poll(self, acknowledged: int, timeout: float) -> list[Numbered]:
+        """Events after the acknowledged ones; waits up to `timeout` seconds for the first."""
+        return self._worker.outbox.read(acknowledged, timeout)
