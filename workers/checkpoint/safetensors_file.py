@@ -59,7 +59,7 @@ def decode(data: bytes) -> dict[str, RawTensor]:
         table = json.loads(data[_LENGTH.size : body])
         table.pop("__metadata__", None)
         return {key: _tensor(memoryview(data)[body:], entry) for key, entry in table.items()}
-    except (struct.error, KeyError, TypeError, AttributeError) as error:
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a safetensors file: {error}") from error
 
 

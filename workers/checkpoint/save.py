@@ -26,7 +26,7 @@ from workers.checkpoint.objects import (
     sidecar_name,
 )
 from workers.checkpoint.tensors import RawTensor
-from workers.errors import AccessError, CheckpointError, UnreachableError
+from workers.errors import CheckpointError, LockstepError
 from workers.storage import AlreadyExists, NotFound, Store
 
 Json = Any
@@ -114,7 +114,7 @@ def commit(
         store.create(manifest_name(manifest.step), manifest.to_bytes())
     except AlreadyExists:
         manifest = _settle(store, manifest)
-    with suppress(AccessError, UnreachableError):  # neither is ever needed
+    with suppress(LockstepError):  # neither is ever needed
         store.put(sidecar_name(manifest.step), json.dumps(sidecar or {}, sort_keys=True).encode())
         store.put(LATEST, f"{manifest_name(manifest.step)}\n".encode())
     return manifest

@@ -41,7 +41,5 @@ def test_we_read_what_the_library_writes() -> None:
 def test_a_file_that_was_cut_short_is_refused(cut) -> None:
     tensor = RawTensor(dtype="F32", shape=(2,), data=memoryview(b"12345678"))
     data = b"".join(safetensors_file.encode({"w": tensor}))
-    with pytest.raises(
-        ValueError, match="not a safetensors file|flat bytes|Expecting|Unterminated|delimiter"
-    ):
+    with pytest.raises(ValueError, match="not a safetensors file"):
         safetensors_file.decode(data[:cut])
