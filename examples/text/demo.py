@@ -1,0 +1,85 @@
+"""The demo: prepare the text, train on it with two workers, and put the result beside a 3-gram model.
+
+    python examples/text/demo.py [options of `lockstep run`]
+
+What it makes lies in `demo-runs/text` and is made anew each time. Exit code: that of `lockstep run`, or 1
+if the network did not beat the 3-gram model.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+FOLDER = HERE.parents[1] / "demo-runs" / "text"
+WORKERS = 2
+
+
+def main(options: list[str]) -> int:
+    """Run the demo; returns the exit code."""
+    begin = time.monotonic()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    _say("packing text into shards ...")
+    subprocess.run([sys.executable, str(HERE / "prepare.py"), str(FOLDER)], check=True)
+    lockstep = Path(sys.executable).with_name("lockstep")
+    command = [lockstep, "run", HERE / "job.yaml", "--workers", str(WORKERS), *options, "--json"]
+    _say(f"training: {' '.join(map(str, command))}")
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if run.returncode:
+        return run.returncode
+    _say("fitting a 3-gram model to the same text ...")
+    yardstick = trigram_bits_per_byte()
+    job = json.loads(run.stdout.splitlines()[-1])
+    print(report(job, yardstick, time.monotonic() - begin))
+    return 0 if job["metrics"]["bits_per_byte"] < yardstick else 1
+
+
+def trigram_bits_per_byte() -> float:
+    """Bits per byte of a 3-gram model, fitted and tested on the network's own texts."""
+    from corpus import text_of
+    from ngram import fit
+
+    train, held_out = (np.frombuffer(text_of(part), dtype=np.uint8) for part in ("train", "eval"))
+    return fit(train).bits_per_byte(held_out)
+
+
+def report(job: dict[str, Any], yardstick: float, seconds: float) -> str:
+    """What the run came to, in words.
+
+    Args:
+        job: the object that `lockstep run --json` ends with.
+        yardstick: bits per byte of the 3-gram model.
+        seconds: wall time of the whole demo.
+    """
+    goodput = dict(job["goodput"])
+    elapsed = goodput.pop("elapsed")
+    spent = sorted(((took, name) for name, took in goodput.items() if took), reverse=True)
+    lines = [
+        "",
+        "held-out text, bits per byte",
+        f"  this network   {job['metrics']['bits_per_byte']:.3f}",
+        f"  3-gram model   {yardstick:.3f}",
+        f"trained on       {job['samples']:,} windows in {job['step']} steps, {len(job['workers'])} workers",
+        f"worker-seconds   {elapsed:.1f}, of which",
+        *(f"  {name:<14} {took:7.1f}  {took / elapsed:6.1%}" for took, name in spent),
+        f"checkpoint       {job['checkpoint']['uri']} (step {job['checkpoint']['step']})",
+        f"state digest     {job['state_digest']}",
+        f"whole demo       {seconds:.0f} s",
+    ]
+    return "\n".join(lines)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
