@@ -1,0 +1,1 @@
+"""Provides: where nodes come from, and what they have."""
