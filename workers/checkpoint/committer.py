@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from workers.checkpoint.manifest import Manifest
-from workers.checkpoint.retention import prune
+from workers.checkpoint.retention import prune, sweep
 from workers.checkpoint.save import commit
 from workers.errors import LockstepError
 from workers.storage import Store
@@ -17,6 +17,8 @@ Json = Any
 
 class Committer:
     """Commits the checkpoints of one run, in order.
+
+    Make it before any worker saves: it first sweeps what killed runs have left behind.
 
     Args:
         store: the job's checkpoint folder.
@@ -30,6 +32,8 @@ class Committer:
     ) -> None:
         self._store, self._keep, self._sidecar = store, keep, sidecar
         self.newest = parent
+        with suppress(LockstepError):  # nothing is lost if it must stay until the next run
+            sweep(store)
 
     def commit(self, draft: Mapping[str, Json], chunks: Mapping[int, Json]) -> Manifest:
         """Write the manifest of a checkpoint whose chunks are all durable, then drop what is too old.

@@ -21,7 +21,8 @@ from workers.checkpoint.tensors import RawTensor
 from workers.errors import CheckpointError
 from workers.storage import NotFound, Store
 
-MANIFESTS, CHUNKS, LATEST = "manifests", "chunks", "LATEST"
+MANIFESTS, CHUNKS, SIDECARS, LATEST = "manifests", "chunks", "sidecars", "LATEST"
+FOLDERS = (MANIFESTS, CHUNKS, SIDECARS)
 
 _MANIFEST_NAME = re.compile(rf"{MANIFESTS}/(\d{{12}})\.json")
 _CHUNK_NAME = re.compile(rf"{CHUNKS}/([0-9a-f]{{64}})\.safetensors")
@@ -42,7 +43,7 @@ def manifest_name(step: int) -> str:
 
 def sidecar_name(step: int) -> str:
     """The object that says when and by whom `step` was saved."""
-    return f"sidecars/{step:012d}.json"
+    return f"{SIDECARS}/{step:012d}.json"
 
 
 def chunk_name(sha256: str) -> str:

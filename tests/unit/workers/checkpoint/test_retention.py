@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.checkpoints import SMALL_CHUNKS, chunk_path, fill, flip, folder_store, objects, save
+from tests.support.checkpoints import SMALL_CHUNKS, chunk_path, draft, fill, flip, folder_store, objects, save
 from workers.checkpoint.layout import plan_chunks
 from workers.checkpoint.load import history, read_manifest, verify
-from workers.checkpoint.retention import Pruned, prune
-from workers.checkpoint.save import write_chunks
+from workers.checkpoint.retention import Pruned, erase, prune, sweep
+from workers.checkpoint.save import commit, write_chunks
 from workers.checkpoint.tensors import TensorSpec
 from workers.errors import AccessError
 from workers.storage import Store
@@ -38,6 +38,7 @@ def test_what_a_remaining_manifest_names_is_never_removed(steps, keep, data) -> 
             chunk = len(plan_chunks(SPECS, SMALL_CHUNKS)) - 1
             chunk_path(folder, read_manifest(store, damaged), chunk).unlink()
         prune(store, keep)
+        sweep(store)
         sound = [step for step in sorted(steps) if step != damaged]
         assert set(sound[-keep:]) <= set(history(store))
         for step in history(store):
@@ -76,24 +77,34 @@ def test_checkpoints_that_cannot_be_restored_do_not_count(tmp_path) -> None:
     assert verify(store, read_manifest(store, 2)) == []
 
 
-def test_nothing_is_swept_while_a_remaining_manifest_cannot_be_read(tmp_path) -> None:
+def test_no_chunk_goes_while_a_remaining_manifest_cannot_be_read(tmp_path) -> None:
     store = folder_store(tmp_path)
     save_steps(store, [1, 2, 3])
     chunks = len(list((tmp_path / "chunks").iterdir()))
     flip(tmp_path / "manifests/000000000003.json", 60)
-    pruned = prune(store, 1)
-    assert (pruned.steps, pruned.chunks) == ((1,), 0)
+    assert prune(store, 1) == Pruned(steps=(1,))
+    assert sweep(store) == Pruned()
     assert len(list((tmp_path / "chunks").iterdir())) == chunks
 
 
-def test_chunks_of_a_save_in_flight_are_left_alone(tmp_path) -> None:
+def test_a_save_in_flight_survives_the_pruning_of_the_one_before(tmp_path) -> None:
     store = folder_store(tmp_path)
-    save_steps(store, [1])
+    save_steps(store, [1, 2])
+    chunks = plan_chunks(SPECS, SMALL_CHUNKS)
+    records = write_chunks(store, chunks, range(len(chunks)), fill(SPECS, 3)).records
+    assert prune(store, 1).steps == (1,)
+    manifest = commit(store, draft(SPECS, 3), records, read_manifest(store, 2))
+    assert verify(store, manifest) == []
+
+
+def test_what_a_killed_save_left_is_swept_unless_it_is_protected(tmp_path) -> None:
+    store = folder_store(tmp_path)
+    manifest = save(store, SPECS, 1)
     chunks = plan_chunks(SPECS, SMALL_CHUNKS)
     records = write_chunks(store, chunks, range(len(chunks)), fill(SPECS, 2)).records
-    in_flight = {record["sha256"] for record in records.values()}
-    assert prune(store, 1, protect=in_flight) == Pruned()
-    assert prune(store, 1).chunks == sum(not chunk.frozen for chunk in chunks)
+    assert sweep(store, protect={record["sha256"] for record in records.values()}) == Pruned()
+    assert sweep(store).chunks == sum(not chunk.frozen for chunk in chunks)
+    assert verify(store, manifest) == []
 
 
 def test_objects_that_are_not_ours_are_left_alone(tmp_path) -> None:
@@ -101,10 +112,11 @@ def test_objects_that_are_not_ours_are_left_alone(tmp_path) -> None:
     save_steps(store, [1, 2])
     (tmp_path / "chunks/README").write_text("mine")
     prune(store, 1)
+    sweep(store)
     assert (tmp_path / "chunks/README").read_text() == "mine"
 
 
-def test_killed_after_the_manifests_the_next_call_sweeps_the_chunks(tmp_path, monkeypatch) -> None:
+def test_killed_after_the_manifests_the_chunks_are_swept_later(tmp_path, monkeypatch) -> None:
     store = folder_store(tmp_path)
     save_steps(store, [1, 2, 3])
     delete = Store.delete
@@ -119,10 +131,18 @@ def test_killed_after_the_manifests_the_next_call_sweeps_the_chunks(tmp_path, mo
         with pytest.raises(AccessError):
             prune(store, 1)
     assert history(store) == [3]
-    assert prune(store, 1).chunks > 0
+    assert sweep(store).chunks > 0
     assert verify(store, read_manifest(store, 3)) == []
 
 
 def test_keeping_nothing_is_refused(tmp_path) -> None:
     with pytest.raises(ValueError, match="at least one"):
         prune(folder_store(tmp_path), 0)
+
+
+def test_erasing_leaves_nothing_of_ours(tmp_path) -> None:
+    store = folder_store(tmp_path)
+    save_steps(store, [1, 2])
+    (tmp_path / "notes.txt").write_text("mine")
+    erase(store)
+    assert list(objects(tmp_path)) == ["notes.txt"]

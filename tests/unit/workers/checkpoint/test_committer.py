@@ -1,0 +1,41 @@
+from tests.support.checkpoints import SMALL_CHUNKS, draft, fill, folder_store, save
+from workers.checkpoint.committer import Committer
+from workers.checkpoint.layout import plan_chunks
+from workers.checkpoint.load import chunk_sizes, history, read_manifest, restore, verify
+from workers.checkpoint.save import write_chunks
+from workers.checkpoint.tensors import TensorSpec
+
+SPECS = {"model/a": TensorSpec(dtype="F32", shape=(40,))}
+
+
+def records(store, step: int):
+    chunks = plan_chunks(SPECS, SMALL_CHUNKS)
+    return write_chunks(store, chunks, range(len(chunks)), fill(SPECS, step)).records
+
+
+def test_each_checkpoint_names_the_one_before_and_old_ones_go(tmp_path) -> None:
+    store = folder_store(tmp_path)
+    committer = Committer(store, parent=save(store, SPECS, 1), keep=2)
+    made = [committer.commit(draft(SPECS, step), records(store, step)) for step in (2, 3)]
+    assert history(store) == [2, 3]
+    assert made[1].parent.sha256 == made[0].digest
+    assert committer.newest == read_manifest(store, 3)
+
+
+def test_a_new_run_sweeps_what_a_killed_one_left(tmp_path) -> None:
+    store = folder_store(tmp_path)
+    manifest = save(store, SPECS, 1)
+    records(store, 2)  # and killed before the commit
+    Committer(store, parent=manifest, keep=3)
+    assert len(chunk_sizes(store)) == len(manifest.chunks)
+    assert restore(store) == (manifest, fill(SPECS, 1), [])
+
+
+def test_workers_may_be_a_save_ahead_of_the_commit(tmp_path) -> None:
+    store = folder_store(tmp_path)
+    committer = Committer(store, parent=None, keep=1)
+    first, second, third = (records(store, step) for step in (1, 2, 3))
+    for step, written in ((1, first), (2, second), (3, third)):
+        manifest = committer.commit(draft(SPECS, step), written)
+    assert history(store) == [3]
+    assert verify(store, manifest) == []
