@@ -28,9 +28,9 @@ def documents() -> Iterator[tuple[str, bytes]]:
         yield f"topics/{name}", topics.topics[name].encode()
     library = Path(sysconfig.get_path("stdlib"))
     for path in sorted(library.rglob("*.py")):
-        name = path.relative_to(library)
-        if not SKIPPED_FOLDERS & set(name.parts):
-            yield f"library/{name.as_posix()}", path.read_bytes()
+        inner = path.relative_to(library)
+        if not SKIPPED_FOLDERS & set(inner.parts):
+            yield f"library/{inner.as_posix()}", path.read_bytes()
 
 
 def part_of(name: str) -> Part:
@@ -53,4 +53,5 @@ def windows(text: bytes, context: int) -> np.ndarray:
     stream = np.frombuffer(text, dtype=np.uint8)
     count = max(0, (len(stream) - 1) // context)
     starts = np.arange(count)[:, None] * context
-    return stream[starts + np.arange(context + 1)]
+    cut: np.ndarray = stream[starts + np.arange(context + 1)]
+    return cut

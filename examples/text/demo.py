@@ -29,9 +29,9 @@ def main(options: list[str]) -> int:
     shutil.rmtree(FOLDER, ignore_errors=True)
     _say("packing text into shards ...")
     subprocess.run([sys.executable, str(HERE / "prepare.py"), str(FOLDER)], check=True)
-    lockstep = Path(sys.executable).with_name("lockstep")
-    command = [lockstep, "run", HERE / "job.yaml", "--workers", str(WORKERS), *options, "--json"]
-    _say(f"training: {' '.join(map(str, command))}")
+    lockstep = str(Path(sys.executable).with_name("lockstep"))
+    command = [lockstep, "run", str(HERE / "job.yaml"), "--workers", str(WORKERS), *options, "--json"]
+    _say(f"training: {' '.join(command)}")
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if run.returncode:
         return run.returncode
