@@ -15,7 +15,7 @@ So `productive` can fall, when work is thrown away. That is meant: it is what th
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from workers.protocol import Activity, Event, Failed, Finished, Formed, Ready, StepDone
@@ -28,9 +28,10 @@ class Goodput:
     seconds: Mapping[Activity, float]
     elapsed: float
 
-    def share(self, *activities: Activity) -> float:
-        """The part of all worker-seconds, 0..1, that went into `activities`; 0 before the first second."""
-        return sum(self.seconds[activity] for activity in activities) / self.elapsed if self.elapsed else 0.0
+    def share(self, activity: Activity, of: Collection[Activity] = tuple(Activity)) -> float:
+        """The part of the worker-seconds in the categories `of`, 0..1, that went into `activity`."""
+        whole = sum(self.seconds[category] for category in of)
+        return self.seconds[activity] / whole if whole else 0.0
 
     def to_json(self) -> dict[str, float]:
         """`{category: seconds, ..., "elapsed": seconds}`."""

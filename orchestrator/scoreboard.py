@@ -57,7 +57,7 @@ class Scoreboard:
         with self._lock:
             self._ledger.queued(workers, now)
             self._status = self._status.queued(workers)
-        return (EventEntry(time=now, kind=Kind.QUEUED, reason=f"{_count(workers)} asked for"),)
+        return (EventEntry(time=now, kind=Kind.QUEUED, reason=_count(workers)),)
 
     def placed(self, workers: Iterable[str], now: float) -> tuple[Entry, ...]:
         """`workers` have their places; their processes start."""
@@ -65,7 +65,7 @@ class Scoreboard:
         with self._lock:
             self._ledger.placed(workers, now)
             self._status = self._status.placed(workers)
-        return (EventEntry(time=now, kind=Kind.PLACED, reason=f"{_count(workers)} placed"),)
+        return (EventEntry(time=now, kind=Kind.PLACED, reason=_count(workers)),)
 
     def formed(self, membership: Membership, now: float) -> tuple[Entry, ...]:
         """A generation is being formed."""
@@ -88,7 +88,7 @@ class Scoreboard:
         with self._lock:
             self._ledger.checkpointed(step)
             self._status = self._status.checkpointed(uri, step)
-        return (EventEntry(time=now, kind=Kind.CHECKPOINT, step=step, reason=f"saved to {uri}"),)
+        return (EventEntry(time=now, kind=Kind.CHECKPOINT, step=step, reason=uri),)
 
     def lost(self, worker: str, now: float, *, cause: str, reason: str) -> tuple[Entry, ...]:
         """`worker` is gone: a bounded code for why, and words."""
@@ -123,8 +123,8 @@ class Scoreboard:
                 kind=Kind.ENDED,
                 step=status.step,
                 worker=failure.worker if failure else None,
-                cause=failure.fault.value if failure else state.value,
-                reason=failure.message if failure else f"{state.value} at step {status.step}",
+                cause=state.value,
+                reason=failure.message if failure else None,
             ),
         )
 
@@ -185,4 +185,5 @@ def _broken(before: JobStatus, after: JobStatus, now: float) -> tuple[Entry, ...
 
 
 def _count(workers: tuple[str, ...]) -> str:
+    """`2 workers`."""
     return f"{len(workers)} worker" + ("" if len(workers) == 1 else "s")

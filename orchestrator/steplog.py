@@ -27,6 +27,7 @@ class Kind(StrEnum):
     WORKER_FAILED = "worker_failed"
     WORKER_LOST = "worker_lost"
     DISAGREEMENT = "disagreement"
+    NOTE = "note"
     ENDED = "ended"
 
 

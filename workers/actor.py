@@ -5,7 +5,7 @@ from __future__ import annotations
 import ray
 
 from workers.outbox import Numbered
-from workers.protocol import Membership, TrainJob
+from workers.protocol import Order, TrainJob
 from workers.worker import Worker
 
 
@@ -18,9 +18,9 @@ class WorkerActor:
         self._worker = Worker(worker_id, job, node=context.get_node_id(), host=ray.util.get_node_ip_address())
         self._worker.start()
 
-    def tell(self, membership: Membership) -> None:
-        """Pass a membership to the engine."""
-        self._worker.tell(membership)
+    def tell(self, order: Order) -> None:
+        """Pass an order to the engine."""
+        self._worker.tell(order)
 
     def poll(self, acknowledged: int, timeout: float) -> list[Numbered]:
         """Events after the acknowledged ones; waits up to `timeout` seconds for the first."""

@@ -22,7 +22,7 @@ from workers.protocol import Activity, Formed, Membership, Numerics, Ready, Trai
 from workers.recipes import load_recipe
 from workers.replica import Replica
 from workers.reporter import Reporter
-from workers.saving import Checkpoints
+from workers.saving import Checkpoints, Commits
 from workers.step import StepRunner, Team, call_loss
 from workers.train import TrainingRun
 from workers.training_data import EvaluationData, TrainingData, open_evaluation_data, open_training_data
@@ -56,6 +56,7 @@ class Engine:
     def __init__(self, job: TrainJob, reporter: Reporter, *, node: str, host: str) -> None:
         self._job, self._reporter, self._node, self._host = job, reporter, node, host
         self._device = torch.device(job.device)
+        self._commits = Commits()
         self._built: _Built
 
     @property
@@ -94,6 +95,10 @@ class Engine:
             startup=seconds,
         )
 
+    def committed(self, step: int) -> None:
+        """The checkpoint of `step` is committed. From any thread."""
+        self._commits.announce(step)
+
     def train(self, membership: Membership) -> None:
         """Train in this generation until the job's last step. Reports all that happens.
 
@@ -104,7 +109,7 @@ class Engine:
         rank = membership.workers.index(self._reporter.worker_id)
         exchange = form(membership, rank, self._device, self._job.name)
         team = Team(exchange=exchange, hosted=membership.hosted)
-        checkpoints = Checkpoints(self._job, built.replica, built.data.schedule)
+        checkpoints = Checkpoints(self._job, built.replica, built.data.schedule, self._commits)
         if membership.resume_step is not None:
             checkpoints.restore(membership.resume_step)
         reducer, warm_up = self._reducer(membership, exchange)

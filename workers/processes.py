@@ -8,12 +8,14 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from threading import Thread
 
 from workers.checkpoint.committer import Committer
 from workers.checkpoint.load import read_manifest
-from workers.protocol import Event, Failed, Finished, Membership, Ready, Saved, TrainJob
+from workers.protocol import CheckpointCommitted, Event, Failed, Finished, Membership, Ready, Saved, TrainJob
 from workers.storage import Store
 from workers.tree import dyadic_assignment
+from workers.worker import Worker
 
 
 class JobFailed(Exception):
@@ -61,6 +63,8 @@ def _supervise(job: TrainJob, connections: dict[str, Connection], resume_step: i
                 saves.setdefault(event.step, []).append(event)
                 if len(saves[event.step]) == len(connections) and committer is not None:
                     _commit(committer, saves.pop(event.step))
+                    for connection in connections.values():
+                        connection.send(CheckpointCommitted(step=event.step))
             elif isinstance(event, Finished):
                 finished.add(event.worker)
 
@@ -104,15 +108,16 @@ def _commit(committer: Committer, reports: Sequence[Saved]) -> None:
     committer.commit(draft, {number: chunk for report in reports for number, chunk in report.chunks.items()})
 
 
+def _obey(worker: Worker, connection: Connection) -> None:
+    while True:
+        worker.tell(connection.recv())
+
+
 def _main(worker_id: str, job: TrainJob, connection: Connection) -> None:
-    """In the child: pass events up the pipe and the membership down."""
-    from threading import Thread
-
-    from workers.worker import Worker
-
+    """In the child: pass events up the pipe and orders down."""
     worker = Worker(worker_id, job, node="localhost", host="127.0.0.1")
     worker.start()
-    Thread(target=lambda: worker.tell(connection.recv()), daemon=True).start()
+    Thread(target=_obey, args=(worker, connection), daemon=True).start()
     acknowledged = 0
     while True:
         for acknowledged, event in worker.outbox.read(acknowledged, timeout=60):

@@ -111,6 +111,16 @@ class Membership:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointCommitted:
+    """The manifest of `step` is durable, and old checkpoints are cleared away: the next save may begin."""
+
+    step: int
+
+
+Order = Membership | CheckpointCommitted
+
+
+@dataclass(frozen=True, kw_only=True)
 class Usage:
     """What a worker has used since its start: seconds of CPU, bytes resident, and its GPU, if it has one."""
 

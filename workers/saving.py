@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -21,11 +22,34 @@ from workers.step import Team
 from workers.storage import Store
 
 
+class Commits:
+    """Which saves the supervisor has committed; a save waits for the one before it.
+
+    So at most one is in flight, and nothing is cleared away while workers count on it.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._step = 0
+
+    def announce(self, step: int) -> None:
+        """The checkpoint of `step` is committed."""
+        with self._changed:
+            self._step = max(self._step, step)
+            self._changed.notify_all()
+
+    def wait_for(self, step: int) -> None:
+        """Return once the checkpoint of `step` is committed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._step >= step)
+
+
 class Checkpoints:
     """One worker's view of a job's checkpoints."""
 
-    def __init__(self, job: TrainJob, replica: Replica, schedule: Schedule) -> None:
-        self._job, self._replica, self._schedule = job, replica, schedule
+    def __init__(self, job: TrainJob, replica: Replica, schedule: Schedule, commits: Commits) -> None:
+        self._job, self._replica, self._schedule, self._commits = job, replica, schedule, commits
+        self._last_save = 0
         self._store = Store(job.checkpoint_uri) if job.checkpoint_uri is not None else None
         self._intact: frozenset[str] = frozenset()
 
@@ -56,6 +80,8 @@ class Checkpoints:
         if self._store is None:
             return
         begin = time.perf_counter()
+        self._commits.wait_for(self._last_save)
+        self._last_save = self._replica.step
         exchange = team.exchange
         tensors = self._replica.raw()
         chunks = plan_chunks(self._replica.specs())

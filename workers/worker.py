@@ -13,7 +13,7 @@ from workers.engine import Engine
 from workers.errors import LockstepError, UnreachableError
 from workers.exchange import PeerLost
 from workers.outbox import Outbox
-from workers.protocol import Failed, Fault, Membership, TrainJob
+from workers.protocol import CheckpointCommitted, Failed, Fault, Membership, Order, TrainJob
 from workers.recipes import in_user_code, user_trace
 from workers.reporter import Reporter
 
@@ -32,7 +32,7 @@ class Worker:
 
     def __init__(self, worker_id: str, job: TrainJob, *, node: str, host: str) -> None:
         self.outbox = Outbox()
-        self._orders: queue.SimpleQueue[Membership] = queue.SimpleQueue()
+        self._memberships: queue.SimpleQueue[Membership] = queue.SimpleQueue()
         self._reporter = Reporter(worker_id, self.outbox)
         self._engine = Engine(job, self._reporter, node=node, host=host)
         self._thread = threading.Thread(target=self._live, name=f"engine-{worker_id}", daemon=True)
@@ -41,14 +41,17 @@ class Worker:
         """Begin to build the recipe."""
         self._thread.start()
 
-    def tell(self, membership: Membership) -> None:
-        """Make this worker a member of a generation, once its recipe is built."""
-        self._orders.put(membership)
+    def tell(self, order: Order) -> None:
+        """Make this worker a member of a generation, once its recipe is built; or let its next save begin."""
+        if isinstance(order, CheckpointCommitted):
+            self._engine.committed(order.step)
+        else:
+            self._memberships.put(order)
 
     def _live(self) -> None:
         try:
             self._engine.build()
-            self._engine.train(self._orders.get())
+            self._engine.train(self._memberships.get())
         except BaseException as error:  # whatever it is, the supervisor must hear of it
             self._reporter.report(Failed, **_describe(error), step=self._engine.step)
 

@@ -1,0 +1,24 @@
+"""What is common to every way of reaching a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+
+from clusters.types import Cluster, Resources
+
+
+def quiet() -> None:
+    """Ray's settings that must stand before it is imported: no usage reports, no banners."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+
+
+def describe(address: str, *, embedded: bool) -> Cluster:
+    """The cluster that this process is connected to."""
+    import ray
+
+    total = ray.cluster_resources()
+    nodes = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
+    resources = Resources(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
+    return Cluster(address=address, total=resources, nodes=nodes, embedded=embedded)

@@ -1,0 +1,41 @@
+"""A Ray cluster that is there already."""
+
+from __future__ import annotations
+
+import logging
+
+from clusters.connection import describe, quiet
+from clusters.types import Cluster
+
+
+class ClusterNotFound(Exception):
+    """There is no Ray cluster at the address."""
+
+
+def connect(address: str) -> Cluster:
+    """Join a running cluster as a driver.
+
+    Args:
+        address: `host:port` of its head, or "auto" for the one that this machine belongs to
+            (or that `RAY_ADDRESS` names).
+
+    Raises:
+        ClusterNotFound: nobody answers there.
+    """
+    quiet()
+    import ray
+
+    try:
+        ray.init(
+            address=address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ClusterNotFound(str(error).splitlines()[0]) from error
+    return describe(address, embedded=False)
+
+
+def disconnect() -> None:
+    """Leave the cluster; it goes on."""
+    import ray
+
+    ray.shutdown()

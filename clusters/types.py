@@ -1,0 +1,44 @@
+"""What the orchestrator needs to know of a cluster, whoever provides it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one worker needs, or what a cluster has: CPUs (may be fractions) and GPUs."""
+
+    cpus: float
+    gpus: float = 0.0
+
+    def times(self, count: int) -> Resources:
+        """For so many workers."""
+        return Resources(cpus=self.cpus * count, gpus=self.gpus * count)
+
+    def holds(self, each: Resources) -> int:
+        """How many workers that need `each` fit in here."""
+        by_cpus = self.cpus // each.cpus
+        return int(min(by_cpus, self.gpus // each.gpus) if each.gpus else by_cpus)
+
+    def __str__(self) -> str:
+        parts = [f"{self.cpus:g} CPU"] + ([f"{self.gpus:g} GPU"] if self.gpus else [])
+        return " and ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A connected cluster.
+
+    Attributes:
+        address: where it listens; "local" for one that lives and dies with this process.
+        total: all its resources.
+        nodes: node id → name, for people.
+        embedded: it was started for this job and ends with it.
+    """
+
+    address: str
+    total: Resources
+    nodes: Mapping[str, str] = field(default_factory=dict)
+    embedded: bool = False

@@ -1,0 +1,46 @@
+"""The `lockstep` command. Subcommands import what they need when they run, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+BEGAN = time.time()
+
+import typer  # noqa: E402
+
+from orchestrator.cli import checkpoint, data, run  # noqa: E402
+from workers.errors import LockstepError  # noqa: E402
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="lockstep",
+    help="Distributed deep-learning training on whatever machines you can get: same result, bit for bit.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+app.command()(run.run)
+app.add_typer(data.app, name="data")
+app.add_typer(checkpoint.app, name="checkpoint")
+
+
+def entry() -> None:
+    """Run the command line; errors meant for users become a message and an exit code."""
+    try:
+        app()
+    except LockstepError as error:
+        complain(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def complain(error: LockstepError) -> None:
+    """Say on stderr what was wrong, where, and what would be right; as JSON on stdout if that was asked for."""
+    print(f"error: {error}", file=sys.stderr)
+    if "--json" in sys.argv[1:]:
+        import json
+
+        print(json.dumps({"error": {"what": error.what, "where": error.where, "fix": error.fix}}))

@@ -1,0 +1,71 @@
+"""`lockstep run`: everything on this machine, followed to the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from orchestrator.gang.states import Outcome
+
+METRICS_ADDRESS = "127.0.0.1:9464"
+
+
+def run(
+    job: Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job file.")],
+    workers: Annotated[
+        int | None, typer.Option(help="How many workers; by default as many as fit, up to workers.max.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field of the job file.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest good checkpoint.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; removes this job's checkpoints.")] = False,
+    cluster: Annotated[
+        str, typer.Option(help="local: start Ray here. auto or HOST:PORT: join a running cluster.")
+    ] = "local",
+    log: Annotated[
+        Path | None, typer.Option(help="Append one JSON line per step and event to this file.")
+    ] = None,
+    metrics: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve /metrics.")] = METRICS_ADDRESS,
+    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout.")] = False,
+) -> None:
+    """Train a job on this machine (or a running Ray cluster) and follow it to the end."""
+    from orchestrator.cli import main
+    from orchestrator.cli.console import Console
+    from orchestrator.cli.report import print_report
+    from orchestrator.run import Options, execute, prepare
+    from orchestrator.spec import load_job
+    from orchestrator.timeline import Timeline
+    from workers.errors import InputError
+
+    if resume and fresh:
+        raise InputError("--resume and --fresh contradict each other", fix="choose one")
+    timeline = Timeline(main.BEGAN)
+    timeline.mark("imports")
+    options = Options(
+        workers=workers, resume=resume, fresh=fresh, cluster=cluster, log=log, metrics_address=metrics
+    )
+    prepared = prepare(load_job(job, overrides or []), job, options, timeline)
+    timeline.mark("preparation")
+    console = Console(lambda: prepared.scoreboard.view(time.time()))
+    try:
+        outcome, view = execute(prepared, console)
+    finally:
+        console.close()
+    print_report(view, sys.stderr)
+    _say_why(outcome)
+    if as_json:
+        print(json.dumps(view.to_json(), ensure_ascii=False, allow_nan=False))
+    raise typer.Exit(outcome.exit_code)
+
+
+def _say_why(outcome: Outcome) -> None:
+    """A failure that no worker reported is not in the report."""
+    if not outcome.done and outcome.worker is None and outcome.message:
+        print(f"error: {outcome.message}", file=sys.stderr)

@@ -1,0 +1,136 @@
+"""From a checked job file to what workers are told: data pinned, order resolved, checkpoints looked at.
+
+Everything that can be found wrong before a worker exists is found here, without torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.sources import collect_sources, recipe_digest
+from orchestrator.spec import JobSpec
+from orchestrator.spec.model import Source
+from workers.checkpoint.load import history, newest, verify
+from workers.checkpoint.manifest import Manifest
+from workers.checkpoint.retention import erase
+from workers.data.dataset import Dataset
+from workers.data.order import WINDOW_BLOCKS, resolve_shuffle
+from workers.data.schedule import Schedule
+from workers.errors import CheckpointError
+from workers.protocol import DataSource, TrainJob
+from workers.storage import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a run starts from: a checkpoint, or nothing; and what was found wrong with newer ones."""
+
+    manifest: Manifest | None
+    notes: tuple[str, ...] = ()
+
+
+def resolve(spec: JobSpec, job_file: Path) -> TrainJob:
+    """All that is fixed for the job's life, whoever trains it.
+
+    Raises:
+        InputError, UnreachableError: a data set is missing, empty or out of reach; see each.
+    """
+    sources = collect_sources(job_file, spec.recipe)
+    train = _pin(spec.data.train) if spec.data.train is not None else None
+    held_out = _pin(spec.data.eval) if spec.data.eval is not None else None
+    return TrainJob(
+        name=spec.name,
+        recipe=spec.recipe,
+        params=spec.params,
+        sources=sources,
+        source_folder=str(job_file.absolute().parent),
+        recipe_digest=recipe_digest(spec.recipe, spec.params, sources),
+        seed=spec.seed,
+        virtual_ranks=spec.batch.virtual_ranks,
+        batch_size=spec.batch.size,
+        steps=_steps(spec, train),
+        train=train,
+        evaluation=held_out,
+        evaluate_every=spec.evaluate.every if spec.evaluate is not None else None,
+        max_grad_norm=spec.batch.max_grad_norm,
+        checkpoint_uri=f"{spec.checkpoint.uri}/{spec.name}" if spec.checkpoint.uri is not None else None,
+        checkpoint_every=spec.checkpoint.every,
+        checkpoint_keep=spec.checkpoint.keep,
+        numerics=spec.numerics,
+        threads=spec.workers.threads,
+        device=spec.workers.device,
+    )
+
+
+def find_origin(job: TrainJob, *, resume: bool, fresh: bool) -> Origin:
+    """Where this run starts from.
+
+    Args:
+        resume: go on from the newest checkpoint whose every byte verifies; from nothing if there is none.
+        fresh: remove the checkpoints of earlier runs first.
+
+    Raises:
+        CheckpointError: there are checkpoints, and the caller said neither; or they are all damaged; or they
+            are beyond the job's last step.
+    """
+    if job.checkpoint_uri is None:
+        if resume:
+            fix = "add checkpoint.uri to the job file, or leave out --resume"
+            raise CheckpointError("the job saves no checkpoints to resume from", where="checkpoint", fix=fix)
+        return Origin(manifest=None)
+    store = Store(job.checkpoint_uri)
+    if fresh:
+        erase(store)
+        return Origin(manifest=None)
+    steps = history(store)
+    if not steps:
+        return Origin(manifest=None, notes=("no checkpoint yet: starting from the beginning",) if resume else ())
+    if not resume:
+        fix = "go on with --resume, choose another name or checkpoint.uri, or start over with --fresh"
+        raise CheckpointError(f"an earlier run is here, at step {steps[-1]}", where=store.uri, fix=fix)
+    return _newest_intact(store, job)
+
+
+def _newest_intact(store: Store, job: TrainJob) -> Origin:
+    notes: list[str] = []
+    before: int | None = None
+    while True:
+        manifest, passed = newest(store, before=before)
+        notes += [str(problem) for problem in passed]
+        if manifest is None:
+            found = "; ".join(notes)
+            raise CheckpointError(f"no checkpoint can be restored: {found}", where=store.uri)
+        problems = verify(store, manifest)
+        if not problems:
+            break
+        notes += [str(problem) for problem in problems]
+        before = manifest.step
+    if manifest.step > job.steps:
+        what = f"the newest checkpoint is of step {manifest.step}, and the job stops at {job.steps}"
+        raise CheckpointError(what, where=store.uri, fix="raise stop, or choose another name")
+    return Origin(manifest=manifest, notes=tuple(notes))
+
+
+def _pin(source: Source) -> DataSource:
+    """The data set as it is now, and the order it will be read in for the job's whole life."""
+    manifest = Dataset.open(source.uri).manifest
+    single_rows = bool((manifest.block_rows == 1).all())
+    window = resolve_shuffle(
+        manifest.bytes, source.shuffle, source.window or WINDOW_BLOCKS, single_rows=single_rows
+    )
+    return DataSource(
+        uri=source.uri, manifest_digest=manifest.digest, rows=manifest.rows, window_blocks=window
+    )
+
+
+def _steps(spec: JobSpec, train: DataSource | None) -> int:
+    if spec.stop.steps is not None:
+        return spec.stop.steps
+    if spec.stop.epochs is None or train is None:
+        raise ValueError("the job file was not checked")
+    batch = spec.batch
+    schedule = Schedule(
+        rows=train.rows, vranks=batch.virtual_ranks, micro_batch=batch.size // batch.virtual_ranks
+    )
+    return spec.stop.epochs * schedule.steps_per_epoch
