@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from workers.checkpoint.load import check_present, chunk_sizes, history, read_manifest
 from workers.checkpoint.manifest import Manifest
-from workers.checkpoint.objects import FOLDERS, LATEST, manifest_name, sha256_of, sidecar_name
+from workers.checkpoint.objects import FOLDERS, LATEST, chunk_name, manifest_name, sha256_of, sidecar_name
 from workers.errors import CheckpointError
 from workers.storage import Store
 

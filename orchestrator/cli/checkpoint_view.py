@@ -1,0 +1,118 @@
+"""Checkpoints as people see them, and what there is to say about each."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from workers.checkpoint.manifest import Manifest
+    from workers.storage import Store
+
+#: Columns of a table that is not printed to a terminal: wide enough for the names of tensors.
+_PIPE_WIDTH = 160
+
+
+def overview(store: Store) -> list[dict[str, Any]]:
+    """One entry a checkpoint; one that cannot be used says why."""
+    from workers.checkpoint.load import check_present, chunk_sizes, history, read_manifest
+    from workers.errors import CheckpointError
+
+    entries: list[dict[str, Any]] = []
+    sizes = chunk_sizes(store)
+    for step in history(store):
+        entry: dict[str, Any] = {"step": step, "problem": None}
+        entries.append(entry)
+        try:
+            manifest = read_manifest(store, step)
+            entry |= {
+                "job": manifest.job,
+                "epoch": manifest.epoch,
+                "samples": manifest.samples,
+                "bytes": manifest.nbytes,
+                "chunks": len(manifest.chunks),
+                "state_digest": manifest.state_digest,
+            }
+            check_present(store, manifest, sizes)
+        except CheckpointError as error:
+            entry["problem"] = error.what
+    return entries
+
+
+def sidecar(store: Store, manifest: Manifest) -> dict[str, Any]:
+    """What was noted about the run that wrote it; nothing depends on it, so it may be missing."""
+    from workers.checkpoint.objects import sidecar_name
+    from workers.storage import NotFound
+
+    try:
+        return dict(json.loads(store.get(sidecar_name(manifest.step))))
+    except (NotFound, ValueError):
+        return {}
+
+
+def facts(store: Store, manifest: Manifest) -> dict[str, str]:
+    """What a checkpoint says, by name."""
+    from orchestrator.cli.format import size
+
+    parent = manifest.parent
+    return {
+        "uri": store.uri,
+        "job": manifest.job,
+        "step": f"{manifest.step}, epoch {manifest.epoch}, {manifest.samples:,} samples",
+        "parent": f"step {parent.step}, manifest {parent.sha256}" if parent else "none: the first of its run",
+        "state digest": manifest.state_digest,
+        "size": f"{size(manifest.nbytes)} in {len(manifest.chunks)} chunks",
+        "recipe": f"{manifest.recipe}, sources {manifest.recipe_digest}",
+        "params": json.dumps(manifest.params),
+        "batch": f"{manifest.batch_size} samples over {manifest.virtual_ranks} virtual ranks",
+        "seed": str(manifest.seed),
+        "numerics": manifest.numerics,
+        "data": json.dumps(manifest.data),
+        "environment": json.dumps(manifest.fingerprint),
+        "noted": json.dumps(sidecar(store, manifest)),
+    }
+
+
+def listing(job: dict[str, Any]) -> Table:
+    """The checkpoints of a job, one a row."""
+    from rich.table import Table
+
+    from orchestrator.cli.format import size
+
+    table = Table(title=job["uri"], title_justify="left", box=None)
+    for name in ("step", "epoch", "samples", "size"):
+        table.add_column(name, justify="right")
+    table.add_column("state digest")
+    table.add_column("", style="red")
+    for entry in job["checkpoints"]:
+        cells = ["?"] * 4
+        if "state_digest" in entry:
+            digest = entry["state_digest"][:16]
+            cells = [str(entry["epoch"]), f"{entry['samples']:,}", size(entry["bytes"]), digest]
+        table.add_row(str(entry["step"]), *cells, entry["problem"] or "")
+    return table
+
+
+def tensors(manifest: Manifest) -> Table:
+    """The tensors of a checkpoint, one a row."""
+    from rich.table import Table
+
+    from orchestrator.cli.format import size
+
+    table = Table(box=None)
+    for name in ("tensor", "dtype", "shape", "size", ""):
+        table.add_column(name, justify="right" if name == "size" else "left", overflow="fold")
+    for key, spec in manifest.tensors.items():
+        shape = "×".join(map(str, spec.shape)) or "scalar"
+        table.add_row(key, spec.dtype, shape, size(spec.nbytes), "frozen" if spec.frozen else "")
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Print to stdout."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    console.print(table, width=None if console.is_terminal else _PIPE_WIDTH)
