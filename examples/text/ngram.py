@@ -61,4 +61,5 @@ def _interpolate(counts: np.ndarray, shorter: np.ndarray, discount: float) -> np
     total = counts.sum(axis=-1, keepdims=True)
     kept = np.maximum(counts - discount, 0) / np.maximum(total, 1)
     freed = discount * np.count_nonzero(counts, axis=-1, keepdims=True) / np.maximum(total, 1)
-    return kept + np.where(total > 0, freed, 1.0) * shorter
+    mixed: np.ndarray = kept + np.where(total > 0, freed, 1.0) * shorter
+    return mixed

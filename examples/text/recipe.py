@@ -124,4 +124,5 @@ class GatedConvolution(nn.Module):
 
 def _nats(model: nn.Module, batch: Tensor, reduction: str) -> Tensor:
     scores: Tensor = model(batch[:, :-1])
-    return F.cross_entropy(scores.flatten(0, 1), batch[:, 1:].flatten(), reduction=reduction)
+    nats: Tensor = F.cross_entropy(scores.flatten(0, 1), batch[:, 1:].flatten(), reduction=reduction)
+    return nats
