@@ -184,7 +184,7 @@ def _check_covered(tensors: Mapping[str, TensorSpec], chunks: tuple[ChunkRecord,
     for chunk in chunks:
         for piece in chunk.pieces:
             spans[piece.key].append((piece.start, piece.stop))
-    for key in tensors.keys() | spans.keys():
+    for key in sorted(tensors.keys() | spans.keys()):
         end = 0
         for start, stop in sorted(spans[key]):
             end = stop if start == end else -1

@@ -94,3 +94,9 @@ def test_a_manifest_of_a_later_format_says_so(monkeypatch) -> None:
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="format 2; this version reads 1"):
         Manifest.parse(data)
+
+
+def test_numbers_that_are_not_finite_survive() -> None:
+    scalars = {"schedule": {"best": float("inf")}}  # as ReduceLROnPlateau begins with
+    made = Manifest.compose(draft(SPECS, 3) | {"scalars": scalars}, records(SPECS, 3), None)
+    assert Manifest.parse(made.to_bytes()).scalars == scalars

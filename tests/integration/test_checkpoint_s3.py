@@ -1,0 +1,108 @@
+"""Checkpoints on a real S3 server: the same bytes as on local files, and one winner of every race."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Barrier
+
+import pytest
+
+from tests.support.checkpoints import JOB, draft, fill, folder_store, objects, save
+from workers.checkpoint.export import export
+from workers.checkpoint.layout import plan_chunks
+from workers.checkpoint.load import history, read_manifest, restore, verify
+from workers.checkpoint.objects import chunk_name
+from workers.checkpoint.retention import prune
+from workers.checkpoint.save import commit, write_chunks
+from workers.checkpoint.tensors import TensorSpec
+from workers.errors import AccessError, CheckpointError
+from workers.storage import Store
+
+pytestmark = pytest.mark.s3
+
+SPECS = {
+    "model/a": TensorSpec(dtype="F32", shape=(300,)),
+    "model/b": TensorSpec(dtype="BF16", shape=(70,), frozen=True),
+    "optimizer/a/step": TensorSpec(dtype="F32", shape=()),
+}
+CHUNK_BYTES = 256
+ATTEMPTS = 20
+
+
+@pytest.fixture
+def store(bucket) -> Store:
+    return Store(f"{bucket}/jobs/toy")
+
+
+def written(store: Store, step: int):
+    chunks = plan_chunks(SPECS, CHUNK_BYTES)
+    return write_chunks(store, chunks, range(len(chunks)), fill(SPECS, step)).records
+
+
+def test_holds_the_same_objects_as_a_folder(store, tmp_path) -> None:
+    for target, world in ((store, 3), (folder_store(tmp_path), 2)):
+        first = save(target, SPECS, 1, world=world, chunk_bytes=CHUNK_BYTES)
+        save(target, SPECS, 2, first, world=world, chunk_bytes=CHUNK_BYTES)
+    assert {info.name: store.get(info.name) for info in store.list()} == objects(tmp_path)
+
+
+def test_restores_past_damage_prunes_and_exports(store, tmp_path) -> None:
+    manifest = None
+    for step in (1, 2, 3):
+        manifest = save(store, SPECS, step, manifest, chunk_bytes=CHUNK_BYTES)
+    altered = chunk_name(manifest.chunks[-1].sha256)
+    store.put(altered, bytes(manifest.chunks[-1].size))
+    found, tensors, notes = restore(store)
+    assert (found.step, tensors) == (2, fill(SPECS, 2))
+    assert [note.where for note in notes] == [store.url(altered)]
+    assert prune(store, 2).steps == (1,)
+    assert verify(store, found) == []
+    export(store, found, tmp_path / "out.safetensors")
+    assert found.state_digest.encode() in (tmp_path / "out.safetensors").read_bytes()
+
+
+def test_two_attempts_at_one_step_at_once_agree(store) -> None:
+    together, manifest = Barrier(2), None
+
+    def attempt(step: int, records: object, parent: object):
+        together.wait()
+        return commit(store, draft(SPECS, step), records, parent)
+
+    with ThreadPoolExecutor(2) as pool:
+        for step in range(1, ATTEMPTS + 1):
+            records = written(store, step)
+            mine, theirs = pool.map(attempt, [step] * 2, [records] * 2, [manifest] * 2)
+            assert mine == theirs == read_manifest(store, step)
+            manifest = mine
+
+
+def test_of_two_different_states_exactly_one_is_committed(store) -> None:
+    together = Barrier(2)
+
+    def attempt(step: int, records: object, seed: int):
+        other = draft(SPECS, step, replace(JOB, seed=seed))
+        together.wait()
+        try:
+            return commit(store, other, records, None)
+        except CheckpointError as error:
+            return error
+
+    with ThreadPoolExecutor(2) as pool:
+        for step in range(1, ATTEMPTS + 1):
+            outcomes = list(pool.map(attempt, [step] * 2, [written(store, step)] * 2, [1, 2]))
+            (loser,) = [outcome for outcome in outcomes if isinstance(outcome, CheckpointError)]
+            (winner,) = [outcome for outcome in outcomes if outcome is not loser]
+            assert "with other seed" in loser.what
+            assert read_manifest(store, step) == winner
+
+
+def test_without_permission_nothing_is_written_and_the_bucket_is_named(s3, store, monkeypatch) -> None:
+    manifest = save(store, SPECS, 1, chunk_bytes=CHUNK_BYTES)
+    records = written(store, 2)
+    for name, value in s3.environment(s3.stranger).items():
+        monkeypatch.setenv(name, value)
+    denied = Store(store.uri)
+    with pytest.raises(AccessError, match="jobs/toy"):
+        written(denied, 3)
+    with pytest.raises(AccessError, match="jobs/toy"):
+        commit(denied, draft(SPECS, 2), records, manifest)
+    assert history(store) == [1]
