@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from workers.errors import AccessError, InputError, LockstepError
+from workers.errors import AccessError, InputError
 from workers.storage_errors import AlreadyExists, Changed, NotFound, translate
 
 if TYPE_CHECKING:
@@ -154,15 +154,15 @@ class Store:
             self._call(name, lambda: _write_file(local_path(self.uri) / name, data, create=create))
         else:
             mode: Literal["create", "overwrite"] = "create" if create else "overwrite"
-            path = self._path(name)
-            self._call(name, lambda: obstore.put(self._client, path, data, mode=mode, use_multipart=False))
+            path, octets = self._path(name), memoryview(data).cast("B")
+            self._call(name, lambda: obstore.put(self._client, path, octets, mode=mode, use_multipart=False))
 
     def _call(self, name: str, call: Callable[[], R]) -> R:
+        from obstore.exceptions import BaseError
+
         try:
             return call()
-        except LockstepError:
-            raise
-        except Exception as error:
+        except (BaseError, OSError) as error:
             raise translate(error, self.url(name)) from error
 
 

@@ -1,0 +1,26 @@
+"""Fixtures for all tests."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.s3 import HOW_TO_INSTALL, S3Server, missing_programs, s3_server
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server, started once, at the first test that asks for it."""
+    if missing := missing_programs():
+        pytest.skip(f"needs a real S3 server, but {', '.join(missing)} are missing: {HOW_TO_INSTALL}")
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of a new, empty bucket; this process's AWS settings lead to its server."""
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return f"s3://{s3.make_bucket()}"

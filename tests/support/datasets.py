@@ -1,0 +1,34 @@
+"""Small data sets for tests, written the way users write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from workers.data.dataset import Dataset
+from workers.data.pack import write_shards
+
+NUMBERS = pa.schema([("number", pa.int64()), ("payload", pa.large_binary())])
+
+
+def numbers(rows: int) -> Iterator[Mapping[str, Any]]:
+    """Samples that know their own number, of different lengths."""
+    return ({"number": n, "payload": b"%d" % n * (n % 7)} for n in range(rows))
+
+
+def number_set(folder: Path, rows: int, *, block_bytes: int = 200, shard_bytes: int = 2000) -> Dataset:
+    """A packed data set of `numbers`, in many small blocks and several shards."""
+    uri = folder.as_uri()
+    write_shards(numbers(rows), NUMBERS, uri, block_bytes=block_bytes, shard_bytes=shard_bytes)
+    return Dataset.open(uri)
+
+
+def raw_files(folder: Path, contents: Iterable[bytes]) -> str:
+    """A folder of files `00000.bin`, ...; its URI."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, content in enumerate(contents):
+        (folder / f"{number:05d}.bin").write_bytes(content)
+    return folder.as_uri()

@@ -1,0 +1,66 @@
+"""Objects of others become a data set in place."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tests.support.datasets import number_set, raw_files
+from workers.data.dataset import Dataset
+from workers.data.index import index
+from workers.errors import DataError
+
+
+def test_each_raw_object_is_one_block_of_one_sample(tmp_path: Path) -> None:
+    uri = raw_files(tmp_path, [b"", b"a", b"bb"])
+    manifest = index(uri)
+    assert (manifest.rows, manifest.bytes, manifest.single_rows) == (3, 3, True)
+    assert manifest.object_names.to_pylist() == ["00000.bin", "00001.bin", "00002.bin"]
+    assert manifest.block(2).crc32c is None
+    assert manifest.block(2).etag
+    assert Dataset.open(uri).manifest.digest == manifest.digest
+
+
+def test_indexing_again_sees_new_objects_and_not_its_own(tmp_path: Path) -> None:
+    uri = raw_files(tmp_path, [b"a"])
+    index(uri)
+    (tmp_path / "later.bin").write_bytes(b"b")
+    assert index(uri).object_names.to_pylist() == ["00000.bin", "later.bin"]
+
+
+def test_checksums_are_pinned_in_place_of_tags_when_asked(tmp_path: Path) -> None:
+    manifest = index(raw_files(tmp_path, [b"123456789"]), checksums=True)
+    assert manifest.block(0).crc32c == 0xE3069283  # the check value of CRC-32C
+    assert manifest.block(0).etag is None
+
+
+def test_shards_are_indexed_from_their_footers(tmp_path: Path) -> None:
+    packed = number_set(tmp_path, 300).manifest
+    indexed = index(tmp_path.as_uri())
+    assert indexed.format == "arrow"
+    assert indexed.offsets.tolist() == packed.offsets.tolist()
+    assert indexed.lengths.tolist() == packed.lengths.tolist()
+    assert indexed.block_rows.tolist() == packed.block_rows.tolist()
+    assert indexed.block(0).etag
+
+
+def test_nothing_a_mixture_and_unlike_shards_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nothing here to index"):
+        index((tmp_path / "missing").as_uri())
+    number_set(tmp_path, 10)
+    (tmp_path / "README").write_text("not a shard")
+    with pytest.raises(DataError, match=r"1 \.arrow objects and 1 others are mixed"):
+        index(tmp_path.as_uri())
+    assert index(tmp_path.as_uri(), format="arrow").rows == 10
+    assert index(tmp_path.as_uri(), format="raw").rows == 2
+    batch = pa.record_batch({"other": [1]})
+    with pa.ipc.new_file(tmp_path / "z.arrow", batch.schema) as writer:
+        writer.write_batch(batch)
+    with pytest.raises(DataError, match=r"z.arrow: its columns differ"):
+        index(tmp_path.as_uri(), format="arrow")
+
+
+def test_a_file_that_only_calls_itself_arrow_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.arrow").write_bytes(b"ARROW1" + bytes(100))
+    with pytest.raises(DataError, match=r"a.arrow: cannot read this as an Arrow IPC file"):
+        index(tmp_path.as_uri())

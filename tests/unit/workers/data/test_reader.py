@@ -1,0 +1,140 @@
+"""Samples come in the order asked for, from blocks that were fetched once and checked."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.datasets import number_set, numbers, raw_files
+from tests.support.stores import Fault, FaultyStore
+from workers.data.dataset import Dataset
+from workers.data.index import index
+from workers.data.order import locate
+from workers.data.reader import BlockReader
+from workers.errors import DataError
+
+ROWS = 500
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return number_set(tmp_path_factory.mktemp("set"), ROWS)
+
+
+def faulty(dataset: Dataset, fault: Fault | None = None) -> tuple[Dataset, FaultyStore]:
+    store = FaultyStore(dataset.store.uri, fault)
+    return replace(dataset, store=store), store
+
+
+def gather(reader: BlockReader, ids: list[int]) -> list[int]:
+    blocks, rows = locate(reader.dataset.manifest.edges, np.array(ids, dtype=np.int64))
+    return [int(n) for n in reader.gather(blocks, rows)["number"].to_pylist()]
+
+
+@settings(max_examples=50, deadline=None)
+@given(ids=st.lists(st.integers(0, ROWS - 1), min_size=1, max_size=100), cache_bytes=st.integers(0, 10_000))
+def test_samples_come_in_the_order_asked_for(dataset: Dataset, ids: list[int], cache_bytes: int) -> None:
+    reader = BlockReader(dataset, cache_bytes)
+    blocks, rows = locate(dataset.manifest.edges, np.array(ids))
+    everything = list(numbers(ROWS))
+    assert reader.gather(blocks, rows).to_pylist() == [everything[n] for n in ids]
+    reader.close()
+
+
+def test_each_block_is_fetched_once_while_it_fits_in_memory(dataset: Dataset) -> None:
+    counted, store = faulty(dataset)
+    reader = BlockReader(counted)
+    for _ in range(3):
+        assert gather(reader, list(range(ROWS))) == list(range(ROWS))
+    assert len(store.reads) == len(dataset.manifest)
+    assert set(store.reads.values()) == {1}
+
+
+def test_memory_is_bounded_and_the_least_recently_used_block_goes_first(dataset: Dataset) -> None:
+    counted, store = faulty(dataset)
+    first = [int(row) for row in dataset.manifest.first_row]
+    room = int(dataset.manifest.lengths[:3].sum())
+    reader = BlockReader(counted, room)
+    for block in (0, 1, 2, 0, 3, 0, 1):  # 3 pushes 1 out, since 0 was used again
+        gather(reader, [first[block]])
+    block_reads = [store.reads[spec.object, spec.offset] for spec in map(dataset.manifest.block, range(4))]
+    assert block_reads == [1, 2, 1, 1]
+
+
+def test_a_checksum_that_fails_once_is_fetched_again(dataset: Dataset) -> None:
+    def once(number: int, data: memoryview) -> memoryview:
+        return memoryview(b"\xff" * len(data)) if number == 1 else data
+
+    counted, store = faulty(dataset, once)
+    assert gather(BlockReader(counted), [7]) == [7]
+    assert set(store.reads.values()) == {2}
+
+
+def test_an_answer_that_is_cut_short_once_is_fetched_again(dataset: Dataset) -> None:
+    counted, _ = faulty(dataset, lambda number, data: data[:10] if number == 1 else data)
+    assert gather(BlockReader(counted), [7]) == [7]
+
+
+def test_a_block_that_failed_is_tried_anew_when_asked_for_again(dataset: Dataset) -> None:
+    counted, _ = faulty(dataset, lambda number, data: data[:10] if number <= 2 else data)
+    reader = BlockReader(counted)
+    with pytest.raises(DataError, match="truncated"):
+        gather(reader, [7])
+    assert gather(reader, [7]) == [7]
+
+
+def damaged(tmp_path: Path, change: str) -> Dataset:
+    dataset = number_set(tmp_path, 100, shard_bytes=10**6)
+    shard = tmp_path / "shard-00000.arrow"
+    data = bytearray(shard.read_bytes())
+    block = dataset.manifest.block(3)
+    if change == "altered":
+        data[block.offset + block.length // 2] ^= 1
+    elif change == "cut inside":
+        del data[block.offset + 10 :]
+    elif change == "cut before":
+        del data[block.offset - 10 :]
+    shard.write_bytes(data)
+    if change == "missing":
+        shard.unlink()
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("altered", "altered"),
+        ("cut inside", "truncated"),
+        ("cut before", "truncated"),
+        ("missing", "missing"),
+    ],
+)
+def test_damage_names_object_and_offset(tmp_path: Path, change: str, message: str) -> None:
+    dataset = damaged(tmp_path, change)
+    with pytest.raises(DataError, match=message) as caught:
+        BlockReader(dataset).gather(np.array([3]), np.array([0]))
+    assert caught.value.exit_code == 2
+    assert caught.value.where == (
+        f"{tmp_path.as_uri()}/shard-00000.arrow at byte {dataset.manifest.block(3).offset}"
+    )
+
+
+def test_a_raw_object_that_changed_since_it_was_indexed_is_refused(tmp_path: Path) -> None:
+    uri = raw_files(tmp_path, [b"abc", b"", b"def"])
+    index(uri)
+    reader = BlockReader(Dataset.open(uri), 0)
+    records = reader.gather(np.array([2, 1]), np.array([0, 0]))
+    assert records.to_pylist() == [{"key": "00002.bin", "data": b"def"}, {"key": "00001.bin", "data": b""}]
+    (tmp_path / "00002.bin").write_bytes(b"XYZ")
+    with pytest.raises(DataError, match="changed since it was indexed"):
+        BlockReader(Dataset.open(uri), 0).gather(np.array([2]), np.array([0]))
+
+
+def test_a_manifest_that_miscounts_is_refused(tmp_path: Path) -> None:
+    dataset = number_set(tmp_path, 100)
+    wrong = replace(dataset, manifest=replace(dataset.manifest, block_rows=dataset.manifest.block_rows + 1))
+    with pytest.raises(DataError, match="rows instead of"):
+        BlockReader(wrong).gather(np.array([0]), np.array([0]))
