@@ -27,6 +27,7 @@ def train_job(**changes: object) -> TrainJob:
         "name": "toy",
         "recipe": "recipe:Toy",
         "params": {},
+        "source_folder": "",
         "sources": {},
         "recipe_digest": "0" * 64,
         "seed": 0,
