@@ -100,6 +100,8 @@ def verify(uri: Uri, as_json: Json = False) -> None:
         },
         as_json,
     )
+    if found.damage and as_json:
+        raise typer.Exit(DataError.exit_code)  # all is said: one object, nothing after it
     if found.damage:
         what = f"{len(found.damage)} of {found.blocks} blocks are damaged"
         fix = "restore these objects, or index or pack the data set again"

@@ -1,0 +1,105 @@
+"""`lockstep data`, as people and scripts call it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from orchestrator.cli.data import app
+from tests.support.datasets import number_set, raw_files
+from workers.errors import DataError, InputError
+
+
+def call(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def answer(*arguments: object) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(call(*arguments, "--json").stdout)
+    return parsed
+
+
+def order(folder: Path, *arguments: object) -> list[dict[str, Any]]:
+    common = ("order", folder, "--seed", 5, "--epoch", 2, "--vranks", 3, "--json")
+    return [json.loads(line) for line in call(*common, *arguments).stdout.splitlines()]
+
+
+def test_plain_paths_are_packed_shown_and_verified(tmp_path: Path) -> None:
+    raw_files(tmp_path / "source", [b"x" * n for n in range(40)])
+    packed = answer("pack", tmp_path / "source", tmp_path / "a set")
+    assert packed == answer("show", tmp_path / "a set")
+    assert packed["uri"] == (tmp_path / "a set").as_uri()
+    assert (packed["format"], packed["samples"], packed["objects"]) == ("arrow", 40, 1)
+    assert packed["columns"] == {"key": "string", "data": "large_binary"}
+    checked = answer("verify", tmp_path / "a set")
+    assert (checked["damage"], checked["by_checksum"]) == ([], checked["blocks"])
+    assert f"digest       {packed['digest']}" in call("show", tmp_path / "a set").stdout
+
+
+def test_packing_over_a_data_set_needs_a_flag(tmp_path: Path) -> None:
+    raw_files(tmp_path / "source", [b"x"])
+    call("pack", tmp_path / "source", tmp_path / "set")
+    with pytest.raises(DataError, match="--overwrite"):
+        call("pack", tmp_path / "source", tmp_path / "set")
+    assert call("pack", tmp_path / "source", tmp_path / "set", "--overwrite").exit_code == 0
+
+
+def test_an_indexed_folder_says_whether_it_has_checksums(tmp_path: Path) -> None:
+    raw_files(tmp_path, [b"x", b"y"])
+    assert answer("index", tmp_path)["format"] == "raw"
+    assert answer("verify", tmp_path)["by_checksum"] == 0
+    call("index", tmp_path, "--checksums")
+    assert answer("verify", tmp_path)["by_checksum"] == 2
+
+
+def test_damage_is_printed_and_ends_with_exit_code_2(tmp_path: Path) -> None:
+    number_set(tmp_path, 100, shard_bytes=10**6)
+    shard = tmp_path / "shard-00000.arrow"
+    shard.write_bytes(shard.read_bytes()[:-2000])
+    result = call("verify", tmp_path, "--json")
+    assert result.exit_code == 2
+    damage = json.loads(result.stdout)["damage"]
+    assert damage
+    assert all("shard-00000.arrow at byte" in message for message in damage)
+    with pytest.raises(DataError, match=r"\d+ of \d+ blocks are damaged"):
+        call("verify", tmp_path)
+
+
+@pytest.mark.parametrize("shuffle", ["auto", "windowed"])
+def test_the_printed_order_holds_every_sample_once(tmp_path: Path, shuffle: str) -> None:
+    dataset = number_set(tmp_path, 100)
+    lines = order(tmp_path, "--shuffle", shuffle, "--window-blocks", 2)
+    assert all(list(line) == ["epoch", "vrank", "i", "object", "row"] for line in lines)
+    assert {line["epoch"] for line in lines} == {2}
+    assert [(line["vrank"], line["i"]) for line in lines] == [
+        (vrank, i) for vrank, count in enumerate([33, 33, 34]) for i in range(count)
+    ]
+    addresses = {(line["object"], line["row"]) for line in lines}
+    sizes = dict.fromkeys(dataset.manifest.object_names.to_pylist(), 0)
+    for block in map(dataset.manifest.block, range(len(dataset.manifest))):
+        sizes[block.object] += block.rows
+    assert addresses == {(name, row) for name, rows in sizes.items() for row in range(rows)}
+
+
+def test_a_part_of_the_order_is_the_same_part_of_the_whole(tmp_path: Path) -> None:
+    number_set(tmp_path, 100)
+    whole = [line for line in order(tmp_path) if line["vrank"] == 1]
+    assert order(tmp_path, "--vrank", 1, "--from", 7, "--count", 9) == whole[7:16]
+    assert order(tmp_path, "--vrank", 1, "--from", 30) == whole[30:]
+    assert order(tmp_path, "--vrank", 1, "--from", 1000) == []
+    with pytest.raises(InputError, match=r"name one of 0\.\.2"):
+        order(tmp_path, "--vrank", 3)
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    heavy = {"torch", "ray", "pyarrow", "numpy", "boto3", "obstore", "pydantic"}
+    code = f"import sys, orchestrator.cli.data; print(sorted(set(sys.modules) & {heavy}))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
