@@ -107,7 +107,7 @@ class Manifest:
     @property
     def single_rows(self) -> bool:
         """Whether every block holds one sample, so that no order of reading saves reads."""
-        return len(self) == self.rows
+        return bool((self.block_rows == 1).all())
 
     def block(self, number: int) -> BlockSpec:
         """One block of the table."""
