@@ -149,8 +149,6 @@ class Ledger:
     def _enter(self, event: Formed) -> None:
         """A new generation goes on from `event.step`; what was done beyond it is thrown away."""
         self._generation, self._formed_at = event.generation, event.step
-        if event.restored:
-            self.checkpointed(event.step)
         self._past[Activity.REDONE] += self._work.discard(event.step)
 
     def _follow(self, account: _Account, event: Event) -> None:

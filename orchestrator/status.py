@@ -33,7 +33,8 @@ from workers.protocol import (
 )
 
 _DISAGREEMENTS_MAX = 20
-_WORKER_PHASE = "worker "
+#: Begins the names of phases that a worker has reported, all of them part of the driver's "workers start".
+WORKER_PHASE = "worker "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class JobStatus:
         generations: how many memberships there have been.
         redone_steps: steps that were begun and had to be done again.
         failure: the first failure that explains the others; None again when a new generation goes on.
-        startup: seconds by phase: the driver's, then those of the worker that took longest.
+        startup: seconds by phase: the driver's, then those of the worker that took longest, which run inside.
     """
 
     job: str
@@ -113,7 +114,7 @@ class JobStatus:
 
     def started(self, phases: Mapping[str, float]) -> JobStatus:
         """Driver-side phases of the start, in order: name → seconds."""
-        theirs = {name: took for name, took in self.startup.items() if name.startswith(_WORKER_PHASE)}
+        theirs = {name: took for name, took in self.startup.items() if name.startswith(WORKER_PHASE)}
         return replace(self, startup={**phases, **theirs})
 
     def served(self, address: str) -> JobStatus:
@@ -180,8 +181,8 @@ class JobStatus:
 
     def _ready(self, event: Ready) -> JobStatus:
         startup = self.startup
-        theirs = {_WORKER_PHASE + name: took for name, took in event.startup.items()}
-        ours = {name: took for name, took in startup.items() if not name.startswith(_WORKER_PHASE)}
+        theirs = {WORKER_PHASE + name: took for name, took in event.startup.items()}
+        ours = {name: took for name, took in startup.items() if not name.startswith(WORKER_PHASE)}
         if sum(theirs.values()) > sum(startup.values()) - sum(ours.values()):
             startup = {**ours, **theirs}
         status = replace(self, startup=startup)

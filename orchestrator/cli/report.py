@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 from orchestrator.cli import format as fmt
 from orchestrator.facts import Failure, JobState
 from orchestrator.ledger import Goodput
-from orchestrator.status import JobStatus, JobView
+from orchestrator.status import WORKER_PHASE, JobStatus, JobView
 from workers.protocol import Activity
 
 if TYPE_CHECKING:
@@ -139,15 +139,20 @@ def _seconds(goodput: Goodput, workers: int) -> Iterator[Text]:
 
 
 def _startup(phases: Mapping[str, float]) -> Iterator[Text]:
+    """The driver's phases, which are all of the start; inside its last one, those of the slowest worker."""
     from rich.text import Text
 
-    total = sum(phases.values())
-    yield Text.assemble(
-        ("  Start", "bold"), (f"  ({total:,.1f} s, with the worker that took longest)", "dim")
-    )
+    ours = {name: took for name, took in phases.items() if not name.startswith(WORKER_PHASE)}
+    total = sum(ours.values())
+    yield Text.assemble(("  Until training began", "bold"), (f"  ({total:,.1f} s)", "dim"))
     for name, took in phases.items():
-        row = _row(name, took, took / total if total else 0.0, "blue")
-        row.rstrip()
+        inside = name.startswith(WORKER_PHASE)
+        label = f"· {name.removeprefix(WORKER_PHASE)}" if inside else name
+        row = _row(label, took, took / total if total else 0.0, "dim blue" if inside else "blue")
+        if inside:
+            row.append("in the slowest worker", style="dim")
+        else:
+            row.rstrip()
         yield row
 
 

@@ -62,7 +62,7 @@ def play(
 
     tell_all(board.queued(IDS, now))
     tell_all(board.placed(IDS, now))
-    board.started({"imports": 0.8, "ray start": 2.9, "placement": 0.1})
+    board.started({"imports": 0.8, "ray start": 2.9, "placement": 0.1, "workers start": 2.2})
     board.served("http://127.0.0.1:9464/metrics")
     failed = False
     for batch in reports:

@@ -97,11 +97,16 @@ def test_a_straddled_step_that_a_survivor_has_applied_is_not_thrown_away() -> No
     assert seconds(ledger, 2.0) == {A.STARTUP: 3.0, A.PRODUCTIVE: 2.0, A.REDONE: 1.0}
 
 
-def test_a_survivor_that_forms_last_brings_only_thrown_away_work_of_the_broken_step() -> None:
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_what_a_survivor_first_reports_when_it_forms_is_work_on_the_broken_step(first: str) -> None:
     ledger, (a, b, _) = training("a", "b", "c")
     ledger.lost("c", 1.0)
-    ledger.observe(a.spend(A.RECOVERY, 1.0).formed(generation=1), 2.0)
-    ledger.observe(b.spend(A.PRODUCTIVE, 0.5).spend(A.RECOVERY, 0.5).formed(generation=1), 2.0)
+    a.spend(A.RECOVERY, 1.0)
+    b.spend(A.PRODUCTIVE, 0.5).spend(A.RECOVERY, 0.5)
+    for worker in (a, b) if first == "a" else (b, a):
+        ledger.observe(worker.formed(generation=1), 2.0)
+    for worker in (a, b):
+        ledger.observe(worker.step_done(1, generation=1), 2.0)
     assert seconds(ledger, 2.0) == {A.STARTUP: 3.0, A.REDONE: 0.5, A.RECOVERY: 1.5}
 
 
@@ -150,6 +155,12 @@ def test_a_late_first_report_does_not_count_seconds_twice() -> None:
     assert seconds(ledger, 6.5) == {A.QUEUED: 1.0, A.STARTUP: 2.0, A.PRODUCTIVE: 3.5}
 
 
+def test_a_report_that_took_long_does_not_make_the_start_look_longer() -> None:
+    ledger, (a,) = training("a")
+    ledger.observe(a.spend(A.PRODUCTIVE, 1.0).step_done(1), 5.0)  # three seconds on the way
+    assert seconds(ledger, 5.0) == {A.STARTUP: 1.0, A.PRODUCTIVE: 1.0, A.IDLE: 3.0}
+
+
 def test_a_worker_that_nobody_queued_is_adopted_with_its_past() -> None:
     ledger, worker = Ledger(), FakeWorker(began=-100.0)
     ledger.observe(worker.spend(A.IDLE, 100.0).formed(step=7), 0.0)
@@ -159,7 +170,7 @@ def test_a_worker_that_nobody_queued_is_adopted_with_its_past() -> None:
 def test_reports_after_a_loss_and_reports_that_were_overtaken_change_nothing() -> None:
     ledger, (a, b) = training("a", "b")
     overtaken = a.spend(A.PRODUCTIVE, 0.5).saved(0)
-    ledger.observe(a.spend(A.PRODUCTIVE, 0.5).step_done(1), 2.0)
+    ledger.observe(a.spend(A.CHECKPOINT_STALL, 0.25).spend(A.PRODUCTIVE, 0.25).step_done(1), 2.0)
     before = ledger.totals(2.0)
     ledger.observe(overtaken, 2.0)
     assert ledger.totals(2.0) == before

@@ -52,17 +52,19 @@ def test_the_seconds_of_the_report_sum_to_what_elapsed() -> None:
     assert rows[0].split()[:5] == ["productive", "24.60", "s", "67.1", "%"]
 
 
-def test_the_report_tells_the_phases_of_the_start_in_order() -> None:
+def test_the_start_is_the_drivers_phases_and_those_of_the_worker_are_inside() -> None:
     lines = replayed()
-    start = next(i for i, line in enumerate(lines) if line.startswith("  Start"))
-    names = [line[2:22].rstrip() for line in lines[start + 1 : start + 7]]
+    start = next(i for i, line in enumerate(lines) if "Until training began" in line)
+    assert lines[start].endswith("(6.0 s)")
+    names = [line[2:22].rstrip() for line in lines[start + 1 : start + 8]]
     assert names == [
         "imports",
         "ray start",
         "placement",
-        "worker import torch",
-        "worker build",
-        "worker warm up",
+        "workers start",
+        "· import torch",
+        "· build",
+        "· warm up",
     ]
 
 
