@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import ray
 
 from workers.outbox import Numbered
@@ -14,8 +16,8 @@ class WorkerActor:
     """One worker process of a job. `poll` and `tell` run beside each other (`max_concurrency`)."""
 
     def __init__(self, worker_id: str, job: TrainJob) -> None:
-        context = ray.get_runtime_context()
-        self._worker = Worker(worker_id, job, node=context.get_node_id(), host=ray.util.get_node_ip_address())
+        host = ray.util.get_node_ip_address()
+        self._worker = Worker(worker_id, job, node=platform.node(), host=host)
         self._worker.start()
 
     def tell(self, order: Order) -> None:
