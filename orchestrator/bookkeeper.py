@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from orchestrator.facts import JobState
+from orchestrator.facts import Failure, JobState
 from orchestrator.gang.commands import Form
 from orchestrator.gang.events import Committed, GangEvent, Lost
+from orchestrator.gang.states import Outcome
 from orchestrator.scoreboard import Scoreboard
 from orchestrator.steplog import Entry, EventEntry, Kind
 from orchestrator.timeline import Timeline
@@ -47,9 +48,22 @@ class Bookkeeper:
         """Something that whoever started the job should know."""
         self._tell((EventEntry(time=time.time(), kind=Kind.NOTE, reason=reason),))
 
-    def ended(self, state: JobState) -> None:
-        """The job is over."""
-        self._tell(self._board.ended(state, time.time()))
+    def ended(self, outcome: Outcome) -> None:
+        """The job is over. What has no fault and is not done was stopped by its user."""
+        state, failure = JobState.DONE if outcome.done else JobState.CANCELLED, None
+        if outcome.fault is not None:
+            state, failure = (
+                JobState.FAILED,
+                Failure(
+                    worker=outcome.worker,
+                    fault=outcome.fault,
+                    message=outcome.message,
+                    trace=outcome.trace,
+                    step=outcome.step,
+                    exit_code=outcome.exit_code,
+                ),
+            )
+        self._tell(self._board.ended(state, time.time(), failure))
 
     def happened(self, event: Event | GangEvent | Form) -> None:
         """See `orchestrator.supervisor.Observer`."""

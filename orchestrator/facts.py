@@ -69,9 +69,9 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a worker, and perhaps the job, cannot go on."""
+    """Why a worker, or the job, cannot go on; `worker` is None when it was none of theirs."""
 
-    worker: str
+    worker: str | None
     fault: Fault
     message: str
     trace: str | None

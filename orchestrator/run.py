@@ -13,7 +13,7 @@ from typing import Protocol
 
 from clusters.types import Cluster, Resources
 from orchestrator.bookkeeper import Bookkeeper
-from orchestrator.facts import JobState
+from orchestrator.facts import Checkpoint
 from orchestrator.gang.commands import Commit
 from orchestrator.gang.states import Outcome
 from orchestrator.metrics import MetricsServer
@@ -101,9 +101,15 @@ def prepare(spec: JobSpec, job_file: Path, options: Options, timeline: Timeline)
         origin=origin,
         spec=spec,
         options=options,
-        scoreboard=Scoreboard(job, time.time()),
+        scoreboard=Scoreboard(job, time.time(), _checkpoint(job, origin)),
         timeline=timeline,
     )
+
+
+def _checkpoint(job: TrainJob, origin: Origin) -> Checkpoint | None:
+    if job.checkpoint_uri is None or origin.manifest is None:
+        return None
+    return Checkpoint(uri=job.checkpoint_uri, step=origin.manifest.step)
 
 
 def execute(run: Run, display: Display) -> tuple[Outcome, JobView]:
@@ -116,7 +122,9 @@ def execute(run: Run, display: Display) -> tuple[Outcome, JobView]:
     board = run.scoreboard
     with ExitStack() as stack:
         log = stack.enter_context(StepLog(run.options.log)) if run.options.log is not None else None
-        books = Bookkeeper(board, run.timeline, [display.event, *([log.write] if log else [])], run.job.checkpoint_uri)
+        books = Bookkeeper(
+            board, run.timeline, [display.event, *([log.write] if log else [])], run.job.checkpoint_uri
+        )
         metrics = MetricsServer(lambda: [board.view(time.time())], run.options.metrics_address)
         board.served(metrics.start())
         stack.callback(metrics.stop)
@@ -125,8 +133,7 @@ def execute(run: Run, display: Display) -> tuple[Outcome, JobView]:
         cluster = stack.enter_context(_cluster(run))
         run.timeline.mark("ray start")
         outcome = _supervise(run, cluster, books, display)
-        state = JobState.DONE if outcome.done else JobState.FAILED
-        books.ended(state if outcome.fault is not None or outcome.done else JobState.CANCELLED)
+        books.ended(outcome)
     return outcome, board.view(time.time())
 
 
@@ -160,9 +167,7 @@ def _commits(run: Run, cluster: Cluster, workers: tuple[str, ...]) -> Callable[[
         return lambda command: None  # without an address no worker saves anything
     sidecar = {"workers": len(workers), "nodes": sorted(cluster.nodes.values()), "began": time.time()}
     store = Store(run.job.checkpoint_uri)
-    committer = Committer(
-        store, parent=run.origin.manifest, keep=run.job.checkpoint_keep, sidecar=sidecar
-    )
+    committer = Committer(store, parent=run.origin.manifest, keep=run.job.checkpoint_keep, sidecar=sidecar)
     return lambda command: committer.commit(command.draft, command.chunks)
 
 
@@ -178,7 +183,9 @@ def _cluster(run: Run) -> Iterator[Cluster]:
         cluster = ray_cluster.connect(run.options.cluster)
     except ray_cluster.ClusterNotFound as error:
         fix = "start one with `ray start --head`, or leave out --cluster to run on this machine alone"
-        raise UnreachableError(f"no Ray cluster answers: {error}", where=run.options.cluster, fix=fix) from error
+        raise UnreachableError(
+            f"no Ray cluster answers: {error}", where=run.options.cluster, fix=fix
+        ) from error
     try:
         yield cluster
     finally:

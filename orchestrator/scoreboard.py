@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 
-from orchestrator.facts import JobState
+from orchestrator.facts import Checkpoint, Failure, JobState
 from orchestrator.ledger import Ledger
 from orchestrator.status import JobStatus, JobView
 from orchestrator.steplog import Entry, EventEntry, Kind, StepEntry
@@ -29,11 +29,12 @@ class Scoreboard:
     Args:
         job: the job, to which nothing has happened yet.
         now: the time at which it was submitted.
+        checkpoint: the one that it goes on from.
     """
 
-    def __init__(self, job: TrainJob, now: float) -> None:
+    def __init__(self, job: TrainJob, now: float, checkpoint: Checkpoint | None = None) -> None:
         self._lock = threading.Lock()
-        self._status = JobStatus.of(job)
+        self._status = JobStatus.of(job, checkpoint)
         self._ledger = Ledger()
         self._since = now
         self._until: float | None = None
@@ -110,11 +111,11 @@ class Scoreboard:
         with self._lock:
             self._status = self._status.served(address)
 
-    def ended(self, state: JobState, now: float) -> tuple[Entry, ...]:
-        """The job is over; the clock stops."""
+    def ended(self, state: JobState, now: float, failure: Failure | None = None) -> tuple[Entry, ...]:
+        """The job is over, for `failure` where that is not what a worker reported; the clock stops."""
         with self._lock:
             self._ledger.ended(now, kept=state is JobState.DONE)
-            self._status = status = self._status.ended(state)
+            self._status = status = self._status.ended(state, failure)
             self._until = now
         failure = status.failure if state is JobState.FAILED else None
         return (

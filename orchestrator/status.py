@@ -80,9 +80,9 @@ class JobStatus:
     _reports: Mapping[int, StepDone] = field(default_factory=dict)  # steps that some worker has yet to report
 
     @classmethod
-    def of(cls, job: TrainJob) -> JobStatus:
-        """A job that nothing has happened to."""
-        return cls(job=job.name, steps=job.steps, numerics=job.numerics.value)
+    def of(cls, job: TrainJob, checkpoint: Checkpoint | None = None) -> JobStatus:
+        """A job that nothing has happened to; `checkpoint` is the one that it goes on from."""
+        return cls(job=job.name, steps=job.steps, numerics=job.numerics.value, checkpoint=checkpoint)
 
     # --- what the supervisor does ---
 
@@ -121,9 +121,9 @@ class JobStatus:
         """The job's metrics can be scraped at `address`."""
         return replace(self, metrics_address=address)
 
-    def ended(self, state: JobState) -> JobStatus:
-        """The job is over."""
-        return replace(self, state=state)
+    def ended(self, state: JobState, failure: Failure | None = None) -> JobStatus:
+        """The job is over; `failure` is what it failed of, where that is known better than from reports."""
+        return replace(self, state=state, failure=failure or self.failure)
 
     # --- what workers report ---
 

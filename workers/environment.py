@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 from typing import Any
+
+from workers.errors import InputError
 
 #: For deterministic cuBLAS; must be set before CUDA starts.
 _CUBLAS_WORKSPACE = ":4096:8"
@@ -15,10 +18,17 @@ def pin(threads: int, device: str) -> None:
     Args:
         threads: CPU threads of one operator; 1 and 2 give different bits, so the job fixes it.
         device: "cpu" or "cuda".
+
+    Raises:
+        InputError: the worker was given a GPU that torch cannot use.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", _CUBLAS_WORKSPACE)
     import torch
 
+    if device == "cuda" and not torch.cuda.is_available():
+        what = f"there is no CUDA device that torch {torch.__version__} can use on {platform.node()}"
+        fix = "use workers.gpus: 0, or nodes with a GPU, its driver and a CUDA build of torch"
+        raise InputError(what, where="workers.gpus", fix=fix)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     # Filling fresh memory with NaN finds bugs in operators, at the price of writing everything twice.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from orchestrator.cli import format as fmt
-from orchestrator.facts import Failure, JobState
+from orchestrator.facts import JobState
 from orchestrator.ledger import Goodput
 from orchestrator.status import WORKER_PHASE, JobStatus, JobView
 from workers.protocol import Activity
@@ -53,8 +53,8 @@ def _parts(view: JobView) -> Iterator[Text]:
     status = view.status
     yield Text()
     yield _headline(view)
-    if status.failure is not None and status.state is not JobState.DONE:
-        yield from _failure(status.failure, status)
+    if status.state in (JobState.FAILED, JobState.CANCELLED):
+        yield from _failure(status)
     yield Text()
     for label, value in _facts(view):
         yield _fact(label, value)
@@ -111,14 +111,18 @@ def _fact(label: str, value: str, *, style: str = "") -> Text:
     return Text(f"  {label:<{_LABEL}}  {value}", style=style)
 
 
-def _failure(failure: Failure, status: JobStatus) -> Iterator[Text]:
+def _failure(status: JobStatus) -> Iterator[Text]:
+    """The user's own traceback first, then what failed, then what is left of the job."""
     from rich.text import Text
 
-    where = f" in step {failure.step}" if failure.step is not None else ""
+    failure = status.failure
     yield Text()
-    if failure.trace:
-        yield Text(failure.trace.rstrip())
-    yield Text(f"  {failure.worker} failed{where} ({failure.fault.value}): {failure.message}", style="red")
+    if failure is not None:
+        where = f" in step {failure.step}" if failure.step is not None else ""
+        if failure.trace:
+            yield Text(failure.trace.rstrip())
+        who = failure.worker or "the job"
+        yield Text(f"  {who} failed{where} ({failure.fault.value}): {failure.message}", style="red")
     if status.checkpoint is None:
         yield Text("  → no checkpoint was saved: the next run starts from the beginning")
     else:

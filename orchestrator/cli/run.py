@@ -6,12 +6,9 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from orchestrator.gang.states import Outcome
 
 METRICS_ADDRESS = "127.0.0.1:9464"
 
@@ -25,14 +22,18 @@ def run(
         list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override a field of the job file.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest good checkpoint.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; removes this job's checkpoints.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over; removes this job's checkpoints.")
+    ] = False,
     cluster: Annotated[
         str, typer.Option(help="local: start Ray here. auto or HOST:PORT: join a running cluster.")
     ] = "local",
     log: Annotated[
         Path | None, typer.Option(help="Append one JSON line per step and event to this file.")
     ] = None,
-    metrics: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve /metrics.")] = METRICS_ADDRESS,
+    metrics: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where to serve /metrics.")
+    ] = METRICS_ADDRESS,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout.")] = False,
 ) -> None:
     """Train a job on this machine (or a running Ray cluster) and follow it to the end."""
@@ -59,13 +60,6 @@ def run(
     finally:
         console.close()
     print_report(view, sys.stderr)
-    _say_why(outcome)
     if as_json:
         print(json.dumps(view.to_json(), ensure_ascii=False, allow_nan=False))
     raise typer.Exit(outcome.exit_code)
-
-
-def _say_why(outcome: Outcome) -> None:
-    """A failure that no worker reported is not in the report."""
-    if not outcome.done and outcome.worker is None and outcome.message:
-        print(f"error: {outcome.message}", file=sys.stderr)

@@ -107,7 +107,7 @@ def _failed(state: Starting | Training, event: Failed) -> Step:
 def _lost(state: Starting | Training, event: Lost) -> Step:
     if isinstance(state, Training) and event.worker in state.finished:
         return state, ()
-    message = f"worker {event.worker} died: {event.cause}"
+    message = f"the process died: {event.cause}"
     outcome = Outcome(done=False, exit_code=FAILED, fault=Fault.PEER, message=message, worker=event.worker)
     return Ended(outcome=outcome), ()
 
