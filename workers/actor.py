@@ -1,4 +1,7 @@
-"""The Ray shell around a worker. All it does is to pass messages on."""
+"""The Ray shell around a worker. All it does is to pass messages on.
+
+Drivers import this module too, and can do without torch: only the worker's own process imports the engine.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import ray
 
 from workers.outbox import Numbered
 from workers.protocol import Order, TrainJob
-from workers.worker import Worker
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -16,6 +18,8 @@ class WorkerActor:
     """One worker process of a job. `poll` and `tell` run beside each other (`max_concurrency`)."""
 
     def __init__(self, worker_id: str, job: TrainJob) -> None:
+        from workers.worker import Worker
+
         host = ray.util.get_node_ip_address()
         self._worker = Worker(worker_id, job, node=platform.node(), host=host)
         self._worker.start()
