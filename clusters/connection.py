@@ -8,7 +8,7 @@ from clusters.types import Cluster, Resources
 
 
 def quiet() -> None:
-    """Ray's settings that must stand before it is imported: no usage reports, no banners."""
+    """Ray's settings that must stand before it is imported: no usage reports, fewer banners."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")

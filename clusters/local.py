@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 
 from clusters.connection import describe, quiet
 from clusters.types import Cluster, Resources
@@ -19,6 +20,8 @@ def start(needed: Resources) -> Cluster:
     the time and not the result. GPUs are counted as they are.
     """
     quiet()
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # other users of this machine stay out
     import ray
 
     ray.init(

@@ -1,0 +1,73 @@
+"""Writes docs/job-file.md from the models, so that the page cannot say anything else than the code.
+
+python -m orchestrator.spec.document > docs/job-file.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from orchestrator.spec.model import JobSpec
+
+_HEAD = """\
+# The job file
+
+YAML. Every field can be overridden on the command line: `--set batch.size=128`. Paths may be `s3://bucket/prefix`,
+`file:///folder`, or paths relative to the job file. This page is written by `python -m orchestrator.spec.document`.
+
+| field | type | default | what it is |
+|---|---|---|---|"""
+
+
+def page() -> str:
+    """The page, in Markdown."""
+    schema = JobSpec.model_json_schema()
+    rows = (
+        f"| `{name}` | {kind} | {default} | {text} |" for name, kind, default, text in _fields(schema, schema)
+    )
+    return "\n".join([_HEAD, *rows]) + "\n"
+
+
+def _fields(
+    section: dict[str, Any], schema: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, str, str, str]]:
+    """Every field that holds a value, by its dotted name, sections opened in place."""
+    required = set(section.get("required", ()))
+    for name, field in section["properties"].items():
+        options = [_resolved(option, schema) for option in field.get("anyOf", [field])]
+        inner = next((option for option in options if "properties" in option), None)
+        if inner is not None:
+            for dotted, kind, default, text in _fields(inner, schema, f"{prefix}{name}."):
+                needed = default if name in required else default.replace("**required**", f"with `{prefix}{name}`")
+                yield dotted, kind, needed, text
+        else:
+            text = field.get("description", "").replace("|", "\\|")
+            yield f"{prefix}{name}", _kind(options), _default(field, name in required), text
+
+
+def _resolved(option: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    reference = option.get("$ref") or next((part["$ref"] for part in option.get("allOf", ())), None)
+    return schema["$defs"][reference.rsplit("/", 1)[1]] if reference else option
+
+
+def _kind(options: list[dict[str, Any]]) -> str:
+    names = {"integer": "integer", "number": "number", "string": "text", "object": "mapping"}
+    kinds = []
+    for option in options:
+        if "enum" in option:
+            kinds.append(" \\| ".join(option["enum"]))
+        elif option.get("type") in names:
+            kinds.append(names[option["type"]])
+    return " or ".join(kinds)
+
+
+def _default(field: dict[str, Any], required: bool) -> str:
+    if required:
+        return "**required**"
+    default = field.get("default")
+    return "" if default is None else f"`{default}`"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
