@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import accumulate
-from typing import Protocol
+from typing import NamedTuple, Protocol
+from weakref import ref
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import GradBucket
 from torch.nn.parallel import DistributedDataParallel
 
+from workers.errors import RecipeError
 from workers.exchange import Exchange
 from workers.generation import join_own_group
 from workers.reduction import Reduction, TreeReducer
@@ -30,10 +32,12 @@ Gradients = list[Tensor]
 class GradientReducer(Protocol):
     """What a step needs of either kind."""
 
-    module: nn.Module  # what the recipe's `loss` calls
+    @property
+    def module(self) -> nn.Module:
+        """What the recipe's `loss` calls."""
 
     def scale(self, count: int, total: int, full: bool) -> float | None:
-        """What to multiply a virtual rank's mean loss with before its backward pass; None for 1."""
+        """What to multiply a virtual rank's mean loss by before its backward pass; None for 1."""
 
     def passes(self, vrank: int) -> AbstractContextManager[None]:
         """Forward and backward pass of one hosted virtual rank, in ascending order."""
@@ -45,22 +49,41 @@ class GradientReducer(Protocol):
         """After the last hosted virtual rank: reduce over all workers and divide once."""
 
 
+class _Bucket(NamedTuple):
+    """One of DDP's flat buffers, which live as long as DDP does."""
+
+    flat: Tensor
+    views: Gradients  # of `flat`, in the shapes and strides of the parameters
+    members: Sequence[int]  # which parameters
+
+
 class ElasticDDP:
     """DDP whose communication hook reduces over the fixed tree of virtual ranks.
 
-    DDP itself lives in a group of one, so none of its own collectives can ever wait for another worker, and it
+    DDP itself lives in a group of one, so none of its own collectives can ever wait for another worker. It
     outlives every generation: membership is a matter of the hook's exchange alone.
+
+    Args:
+        model: the replica's model.
+        unused_parameters: expect passes that do not reach every parameter; costs a walk of each step's graph.
     """
 
     def __init__(self, model: nn.Module, *, unused_parameters: bool = False) -> None:
         join_own_group()
         self.module = DistributedDataParallel(
-            model, gradient_as_bucket_view=True, find_unused_parameters=unused_parameters
+            model,
+            gradient_as_bucket_view=True,
+            find_unused_parameters=unused_parameters,
+            forward_sync_buffers=False,
         )
-        self.module.register_comm_hook(None, lambda _, bucket: self._hook(bucket))  # it reads names and annotations
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
-        self._index = {parameter: i for i, parameter in enumerate(self._parameters)}
-        self._layout: dict[int, list[int]] = {}  # bucket → its parameters, in order
+        # DDP holds the hook where the garbage collector cannot see it: a strong reference would never go.
+        weak = ref(self)
+        self.module.register_comm_hook(None, lambda _, bucket: _alive(weak)._hook(bucket))
+        self._unused_parameters = unused_parameters
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._names, self._parameters = list(trained), list(trained.values())
+        self._index: dict[Tensor, int] = {parameter: i for i, parameter in enumerate(self._parameters)}
+        self._buckets: dict[int, _Bucket] = {}
         self._extra: dict[tuple[int, Node], Tensor] = {}
         self._reducer: TreeReducer | None = None
         self._hosted: Sequence[int] = ()
@@ -73,6 +96,7 @@ class ElasticDDP:
         self._reducer = TreeReducer(exchange, hosted)
         self._hosted = hosted[exchange.rank]
         self._path = merges(self._hosted[-1], self._hosted, self._reducer.leaves)
+        self._extra = {}
         self._begin()
 
     def scale(self, count: int, total: int, full: bool) -> float | None:
@@ -87,6 +111,8 @@ class ElasticDDP:
             return
         with self.module.no_sync():
             yield
+        if not self._unused_parameters:
+            self._check_reached()
         self._local.push(vrank, [_taken(parameter) for parameter in self._parameters])
 
     def skip(self, vrank: int) -> None:
@@ -94,18 +120,16 @@ class ElasticDDP:
         if vrank != self._hosted[-1]:
             self._local.push(vrank, [torch.zeros_like(parameter) for parameter in self._parameters])
             return
-        for number, members in sorted(self._layout.items()):
-            parameters = [self._parameters[i] for i in members]
-            flat = parameters[0].new_zeros(sum(parameter.numel() for parameter in parameters))
-            views = _views(flat, parameters)
-            self._start(number, flat, views, members)
-            for parameter, view in zip(parameters, views, strict=True):
-                parameter.grad = view
+        for number, bucket in self._buckets.items():
+            bucket.flat.zero_()
+            self._start(number, bucket)
 
     def finish(self, divisor: float) -> None:
         """See `GradientReducer.finish`. Gradients are views of the buckets, which are filled in place."""
         if self._reducer is None:
             raise RuntimeError("finish() before join()")
+        if len(self._started) < len(self._buckets):
+            self._check_reached()
         self._reducer.finish(self._started, divisor)
         self._begin()
 
@@ -115,36 +139,54 @@ class ElasticDDP:
             self._local = Accumulator(self._hosted, reducer.leaves, _add)
         self._started = []
 
-    def _hook(self, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
-        members = [self._index[parameter] for parameter in bucket.parameters()]  # type: ignore[index]
-        self._layout[bucket.index()] = members
+    def _hook(self, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+        if bucket.buffer().is_sparse:
+            fix = "build the model's embeddings without sparse=True"
+            raise RecipeError("sparse gradients cannot be reduced", fix=fix)
+        if self._reducer is None and bucket.index() == 0:
+            self._buckets.clear()  # those of the warm-up's first pass: DDP has laid them out anew
+        members = [self._index[parameter] for parameter in bucket.parameters()]
+        own = _Bucket(bucket.buffer(), bucket.gradients(), members)
+        self._buckets[bucket.index()] = own
         if self._reducer is not None:
-            self._start(bucket.index(), bucket.buffer(), bucket.gradients(), members)
-        for i, view in zip(members, bucket.gradients(), strict=True):
-            self._parameters[i].grad = view  # DDP leaves out those that this pass did not use
-        return _completed(bucket.buffer())
+            self._start(bucket.index(), own)
+        else:
+            self._keep(own)
+        return _completed(own.flat)
 
-    def _start(self, number: int, flat: Tensor, views: Gradients, members: Sequence[int]) -> None:
+    def _keep(self, bucket: _Bucket) -> None:
+        """DDP itself leaves out the gradients of parameters that this pass did not use."""
+        for i, view in zip(bucket.members, bucket.views, strict=True):
+            self._parameters[i].grad = view
+
+    def _start(self, number: int, bucket: _Bucket) -> None:
         """Fold the last leaf with what is held from the others, and send off this bucket's partial sums."""
         if self._reducer is None:
             raise RuntimeError("a bucket was reduced before join()")
+        self._keep(bucket)
         for held in self._path.absorbed:
-            torch._foreach_add_(views, [self._local[held][i] for i in members])
-        partials = {self._path.node: flat}
+            torch._foreach_add_(bucket.views, [self._local[held][i] for i in bucket.members])
+        partials = {self._path.node: bucket.flat}
         for node in self._local.keys() - set(self._path.absorbed):
-            gradients = [self._local[node][i] for i in members]
-            partials[node] = self._flatten(number, node, gradients, flat, views)
-        self._started.append(self._reducer.start(number, partials, flat))
+            partials[node] = self._flatten(number, node, bucket)
+        self._started.append(self._reducer.start(number, partials, bucket.flat))
 
-    def _flatten(
-        self, number: int, node: Node, gradients: Gradients, like: Tensor, views: Gradients
-    ) -> Tensor:
-        """Gradients in the memory layout of a bucket, in a buffer that is kept from step to step."""
+    def _flatten(self, number: int, node: Node, bucket: _Bucket) -> Tensor:
+        """A held sum in the memory layout of a bucket, in a buffer that is kept from step to step."""
         flat = self._extra.get((number, node))
-        if flat is None or flat.numel() != like.numel():
-            flat = self._extra[number, node] = torch.empty_like(like)
-        torch._foreach_copy_(_views(flat, views), gradients)
+        if flat is None:
+            flat = self._extra[number, node] = torch.empty_like(bucket.flat)
+        torch._foreach_copy_(_views(flat, bucket.views), [self._local[node][i] for i in bucket.members])
         return flat
+
+    def _check_reached(self) -> None:
+        """Refuse a pass that left out a parameter that DDP waits for."""
+        for name, parameter in zip(self._names, self._parameters, strict=True):
+            if parameter.grad is None:
+                raise RecipeError(
+                    f"the loss does not depend on parameter {name}, and at first it did",
+                    fix="let every batch reach it, if only by adding 0.0 * parameter.sum() to the loss",
+                )
 
 
 class FastDDP:
@@ -154,8 +196,8 @@ class FastDDP:
         model: the replica's model.
         hosted: this worker's virtual ranks.
         world: the number of workers in torch.distributed's default group.
-        filler: a loss for a worker whose last virtual rank has no sample: DDP's collectives need a backward pass
-            from everybody.
+        filler: a loss for a worker whose last virtual rank has no sample: DDP's collectives need a backward
+            pass from everybody.
     """
 
     def __init__(
@@ -181,8 +223,15 @@ class FastDDP:
         """Nothing is left to do: stock DDP has reduced and divided."""
 
 
+def _alive(reference: ref[ElasticDDP]) -> ElasticDDP:
+    ddp = reference()
+    if ddp is None:
+        raise RuntimeError("a backward pass through a model whose wrapper is gone")
+    return ddp
+
+
 def _completed(value: Tensor) -> torch.futures.Future[Tensor]:
-    devices = [value.device] if value.is_cuda else None
+    devices: list[int | str | torch.device] = [value.device] if value.is_cuda else []
     future: torch.futures.Future[Tensor] = torch.futures.Future(devices=devices)
     future.set_result(value)
     return future

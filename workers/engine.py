@@ -1,4 +1,4 @@
-"""The training engine of one worker: builds a job's recipe once, then trains in whatever generation it is put in.
+"""The training engine of one worker: builds a job's recipe once, then trains in any generation.
 
 Needs neither Ray nor a supervisor: it takes a membership and reports events.
 """
@@ -82,7 +82,12 @@ class Engine:
                 seconds, "warm-up", lambda: warm_up_elastic(replica, buffers, batch, self._job.seed)
             )
         self._built = _Built(
-            replica=replica, buffers=buffers, data=data, evaluation=evaluation, reducer=reducer, warm_up=warm_up
+            replica=replica,
+            buffers=buffers,
+            data=data,
+            evaluation=evaluation,
+            reducer=reducer,
+            warm_up=warm_up,
         )
         self._store, address = serve_store(self._host)
         self._reporter.report(
@@ -112,6 +117,7 @@ class Engine:
         checkpoints = Checkpoints(self._job, built.replica, built.data.schedule, self._commits)
         if membership.resume_step is not None:
             checkpoints.restore(membership.resume_step)
+            built.buffers.settle()
         reducer, warm_up = self._reducer(membership, exchange)
         restored = membership.resume_step is not None
         self._reporter.report(
@@ -157,7 +163,6 @@ class Engine:
             filler=lambda module: call_loss(replica.recipe, module, batch)[0],
         )
         warm_up = passes(replica, fast.module, built.buffers, batch, self._job.seed)
-        built.buffers.warmed_up()
         return fast, warm_up
 
 

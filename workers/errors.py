@@ -65,7 +65,5 @@ class UnreachableError(LockstepError):
     exit_code = 3
 
 
-def _rebuild(
-    kind: type[LockstepError], what: str, where: str | None, fix: str | None
-) -> LockstepError:
+def _rebuild(kind: type[LockstepError], what: str, where: str | None, fix: str | None) -> LockstepError:
     return kind(what, where=where, fix=fix)

@@ -83,5 +83,6 @@ def _total(rows: list[Tensor], team: Team) -> list[float]:
     for rank, vranks in enumerate(team.hosted):
         by_vrank |= dict(zip(vranks, tables[rank].view(len(vranks), -1).tolist(), strict=True))
     return fold_leaves(
-        [by_vrank[vrank] for vrank in sorted(by_vrank)], lambda a, b: [x + y for x, y in zip(a, b, strict=True)]
+        [by_vrank[vrank] for vrank in sorted(by_vrank)],
+        lambda a, b: [x + y for x, y in zip(a, b, strict=True)],
     )

@@ -66,10 +66,26 @@ class Alone:
         """Nothing to give up."""
 
 
+class Mesh(Protocol):
+    """What is used of torch's process groups; its own stubs leave these methods out."""
+
+    def send(self, tensors: list[Tensor], peer: int, tag: int, /) -> dist.Work:
+        """Start to send."""
+
+    def recv(self, tensors: list[Tensor], peer: int, tag: int, /) -> dist.Work:
+        """Start to receive."""
+
+    def abort(self) -> None:
+        """Break off everything."""
+
+    def _start_coalescing(self, device: torch.device, /) -> None: ...
+    def _end_coalescing(self, device: torch.device, /) -> dist.Work: ...
+
+
 class GlooExchange:
     """Point-to-point transfers over gloo's full mesh of TCP connections, between CPU tensors."""
 
-    def __init__(self, group: dist.ProcessGroup, rank: int, world: int) -> None:
+    def __init__(self, group: Mesh, rank: int, world: int) -> None:
         self._group, self.rank, self.world = group, rank, world
         self.device = torch.device("cpu")
 
@@ -91,11 +107,11 @@ class GlooExchange:
 class NcclExchange:
     """The same transfers over NCCL, between CUDA tensors; one grouped launch per call, in stream order."""
 
-    def __init__(self, group: dist.ProcessGroup, rank: int, world: int, device: torch.device) -> None:
+    def __init__(self, group: Mesh, rank: int, world: int, device: torch.device) -> None:
         self._group, self.rank, self.world, self.device = group, rank, world, device
 
     def swap(self, sends: Outgoing, receives: Outgoing, tag: int) -> Pending:
-        """See `Exchange.swap`. NCCL has no tags: calls are matched in the order that all members make them in."""
+        """See `Exchange.swap`. NCCL has no tags: it matches calls by their order, equal on all members."""
         try:
             self._group._start_coalescing(self.device)
             for peer, tensor in _pairs(receives):

@@ -1,29 +1,31 @@
-"""Forms one generation's process group: who talks to whom, under a prefix that no other generation ever uses."""
+"""Forms one generation's process group, under a prefix that no other generation ever uses."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import cast
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore, PrefixStore, Store, TCPStore
 
-from workers.exchange import Alone, Exchange, GlooExchange, NcclExchange
+from workers.exchange import Alone, Exchange, GlooExchange, Mesh, NcclExchange
 from workers.protocol import Membership
 
 #: How long members wait for one another when they meet, and for a transfer with a silent peer.
 PATIENCE = timedelta(minutes=5)
 
 
-def serve_store(host: str) -> tuple[dist.TCPStore, str]:
+def serve_store(host: str) -> tuple[TCPStore, str]:
     """Open a rendezvous store in this process; returns it (keep it alive) and its `host:port`."""
-    store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE, use_libuv=True)
+    store = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE, use_libuv=True)
     return store, f"{host}:{store.port}"
 
 
-def connect_store(address: str) -> dist.Store:
+def connect_store(address: str) -> Store:
     """Connect to the store that another process serves."""
     host, port = address.rsplit(":", 1)
-    return dist.TCPStore(host, int(port), is_master=False, wait_for_workers=False, timeout=PATIENCE)
+    return TCPStore(host, int(port), is_master=False, wait_for_workers=False, timeout=PATIENCE)
 
 
 def form(membership: Membership, rank: int, device: torch.device, job: str) -> Exchange:
@@ -35,17 +37,19 @@ def form(membership: Membership, rank: int, device: torch.device, job: str) -> E
     world = len(membership.workers)
     if world == 1:
         return Alone(device)
-    store = dist.PrefixStore(f"{job}/{membership.generation}", connect_store(membership.store))
+    store = PrefixStore(f"{job}/{membership.generation}", connect_store(membership.store))
     if device.type == "cuda":
         options = dist.ProcessGroupNCCL.Options()
         options._timeout = PATIENCE
-        return NcclExchange(dist.ProcessGroupNCCL(store, rank, world, options), rank, world, device)
-    return GlooExchange(dist.ProcessGroupGloo(store, rank, world, PATIENCE), rank, world)
+        nccl = cast(Mesh, dist.ProcessGroupNCCL(store, rank, world, options))
+        return NcclExchange(nccl, rank, world, device)
+    gloo = cast(Mesh, dist.ProcessGroupGloo(store, rank, world, PATIENCE))
+    return GlooExchange(gloo, rank, world)
 
 
 def join_default_group(membership: Membership, rank: int, device: torch.device, job: str) -> None:
     """Make the members torch.distributed's default group, for `numerics: fast` (stock DDP)."""
-    store = dist.PrefixStore(f"{job}/{membership.generation}/fast", connect_store(membership.store))
+    store = PrefixStore(f"{job}/{membership.generation}/fast", connect_store(membership.store))
     backend = "nccl" if device.type == "cuda" else "gloo"
     world = len(membership.workers)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
@@ -59,4 +63,4 @@ def join_own_group() -> None:
     communication hook instead.
     """
     if not dist.is_initialized():
-        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)

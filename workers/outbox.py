@@ -26,7 +26,7 @@ class Outbox:
             self._changed.notify_all()
 
     def read(self, acknowledged: int, timeout: float) -> list[Numbered]:
-        """Forget all up to number `acknowledged`; return the rest, waiting up to `timeout` seconds for some."""
+        """Forget all up to number `acknowledged`; return the rest, after at most `timeout` seconds."""
         with self._changed:
             while self._events and self._events[0][0] <= acknowledged:
                 self._events.popleft()

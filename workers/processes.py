@@ -6,13 +6,26 @@ The parent does what a supervisor does in an undisturbed run: one generation, an
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from threading import Thread
 
 from workers.checkpoint.committer import Committer
 from workers.checkpoint.load import read_manifest
-from workers.protocol import CheckpointCommitted, Event, Failed, Finished, Membership, Ready, Saved, TrainJob
+from workers.protocol import (
+    CheckpointCommitted,
+    Event,
+    Failed,
+    Fault,
+    Finished,
+    Membership,
+    Order,
+    Ready,
+    Saved,
+    TrainJob,
+)
 from workers.storage import Store
 from workers.tree import dyadic_assignment
 from workers.worker import Worker
@@ -31,7 +44,9 @@ def launch(job: TrainJob, workers: int, resume_step: int | None = None) -> Itera
     context = multiprocessing.get_context("spawn")
     ids = tuple(f"worker-{number}" for number in range(workers))
     pipes = {worker: context.Pipe() for worker in ids}
-    processes = [context.Process(target=_main, args=(worker, job, pipes[worker][1]), daemon=True) for worker in ids]
+    processes = [
+        context.Process(target=_main, args=(worker, job, pipes[worker][1]), daemon=True) for worker in ids
+    ]
     for process in processes:
         process.start()
     for _, theirs in pipes.values():
@@ -45,16 +60,17 @@ def launch(job: TrainJob, workers: int, resume_step: int | None = None) -> Itera
             process.join()
 
 
-def _supervise(job: TrainJob, connections: dict[str, Connection], resume_step: int | None) -> Iterator[Event]:
+def _supervise(
+    job: TrainJob, connections: Mapping[str, Connection], resume_step: int | None
+) -> Iterator[Event]:
     ready: dict[str, Ready] = {}
     saves: dict[int, list[Saved]] = {}
-    finished: set[str] = set()
+    ended: set[str] = set()
+    broken: Failed | None = None
     committer = _committer(job, resume_step)
-    while len(finished) < len(connections):
+    while len(ended) < len(connections):
         for event in _receive(connections):
             yield event
-            if isinstance(event, Failed):
-                raise JobFailed("\n".join(filter(None, [event.trace, event.message])))
             if isinstance(event, Ready):
                 ready[event.worker] = event
                 if len(ready) == len(connections):
@@ -63,25 +79,43 @@ def _supervise(job: TrainJob, connections: dict[str, Connection], resume_step: i
                 saves.setdefault(event.step, []).append(event)
                 if len(saves[event.step]) == len(connections) and committer is not None:
                     _commit(committer, saves.pop(event.step))
-                    for connection in connections.values():
-                        connection.send(CheckpointCommitted(step=event.step))
+                    _tell_all(connections, CheckpointCommitted(step=event.step))
+            elif isinstance(event, Failed):
+                if event.fault is not Fault.PEER:
+                    raise _failure(event)
+                broken = broken or event  # an effect: whoever is the cause says more, or is dead
+                ended.add(event.worker)
             elif isinstance(event, Finished):
-                finished.add(event.worker)
+                ended.add(event.worker)
+    if broken is not None:
+        raise _failure(broken)
 
 
-def _receive(connections: dict[str, Connection]) -> list[Event]:
-    names = {connection: worker for worker, connection in connections.items()}
-    events = []
-    for connection in wait(list(names)):
-        try:
-            events.append(connection.recv())  # type: ignore[union-attr]
-        except EOFError:
-            raise JobFailed(f"{names[connection]} died") from None  # type: ignore[index]
+def _failure(event: Failed) -> JobFailed:
+    return JobFailed("\n".join(filter(None, [event.trace, event.message])))
+
+
+def _receive(connections: Mapping[str, Connection]) -> list[Event]:
+    """One event of each worker that has some; waits for the first."""
+    ready = wait(list(connections.values()))
+    events: list[Event] = []
+    for worker, connection in connections.items():
+        if connection in ready:
+            try:
+                events.append(connection.recv())
+            except (EOFError, OSError):
+                raise JobFailed(f"{worker} died") from None
     return events
 
 
+def _tell_all(connections: Mapping[str, Connection], order: Order) -> None:
+    for connection in connections.values():
+        with suppress(OSError):  # that a worker is dead is heard from its pipe
+            connection.send(order)
+
+
 def _form(
-    job: TrainJob, connections: dict[str, Connection], ready: dict[str, Ready], resume_step: int | None
+    job: TrainJob, connections: Mapping[str, Connection], ready: Mapping[str, Ready], resume_step: int | None
 ) -> None:
     workers = tuple(connections)
     membership = Membership(
@@ -91,8 +125,7 @@ def _form(
         store=ready[workers[0]].store,
         resume_step=resume_step,
     )
-    for connection in connections.values():
-        connection.send(membership)
+    _tell_all(connections, membership)
 
 
 def _committer(job: TrainJob, resume_step: int | None) -> Committer | None:
@@ -109,8 +142,11 @@ def _commit(committer: Committer, reports: Sequence[Saved]) -> None:
 
 
 def _obey(worker: Worker, connection: Connection) -> None:
-    while True:
-        worker.tell(connection.recv())
+    """Pass orders down until the parent is gone; then there is nobody to train for."""
+    with suppress(EOFError, OSError):
+        while True:
+            worker.tell(connection.recv())
+    os._exit(1)
 
 
 def _main(worker_id: str, job: TrainJob, connection: Connection) -> None:
@@ -120,5 +156,6 @@ def _main(worker_id: str, job: TrainJob, connection: Connection) -> None:
     Thread(target=_obey, args=(worker, connection), daemon=True).start()
     acknowledged = 0
     while True:
-        for acknowledged, event in worker.outbox.read(acknowledged, timeout=60):
+        for number, event in worker.outbox.read(acknowledged, timeout=60):
             connection.send(event)
+            acknowledged = number

@@ -61,7 +61,7 @@ class DataSource:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainJob:
-    """All that every worker of a job is told, the same for each: nothing here depends on how many there are."""
+    """All that every worker of a job is told, the same for each, however many there are."""
 
     name: str
     recipe: str  # "module:Class"
@@ -184,7 +184,7 @@ class Evaluated(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Saved(Event):
-    """This worker's chunks of a checkpoint are durable. `draft` is the manifest without chunks, from rank 0."""
+    """This worker's chunks of a checkpoint are durable. `draft`: the manifest without chunks, from rank 0."""
 
     generation: int
     step: int

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from workers import plain
 from workers.checkpoint.tensors import RawTensor, TensorSpec
@@ -19,9 +20,11 @@ _DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
     torch.uint8: "U8", torch.bool: "BOOL", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
-    torch.complex64: "C64",
+    torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64", torch.complex64: "C64",
 }  # fmt: skip
 _TORCH_DTYPES = {name: dtype for dtype, name in _DTYPES.items()}
+#: Slots that count steps or products over steps, in torch's optimizers.
+_COUNTS = frozenset({"step", "mu_product"})
 
 
 class Replica:
@@ -40,9 +43,12 @@ class Replica:
         self.optimizer = _checked(
             recipe.build_optimizer(self.model), torch.optim.Optimizer, "build_optimizer"
         )
-        self.schedule = recipe.build_schedule(self.optimizer)
+        self.schedule = _checked_schedule(recipe.build_schedule(self.optimizer))
         self.step = 0
         self._names = {parameter: name for name, parameter in self.model.named_parameters()}
+        if not any(parameter.requires_grad for parameter in self._names):
+            fix = "leave requires_grad on for what is to be trained"
+            raise RecipeError("the model of build_model has no parameter to train", fix=fix)
         if any(parameter not in self._names for parameter in self._optimized()):
             raise RecipeError(
                 "build_optimizer uses a parameter that is not in the model",
@@ -52,7 +58,8 @@ class Replica:
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by its key; live tensors, not copies.
 
-        Buffers are all included, persistent or not: one that changes belongs to the state whatever its flag says.
+        Buffers are all included, persistent or not: one that changes belongs to the state, whatever its flag.
+        Tied parameters appear once, under the first of their names.
         """
         found = {f"model/{name}": tensor.detach() for name, tensor in self.model.named_parameters()}
         found |= {f"model/{name}": tensor for name, tensor in self.model.named_buffers()}
@@ -131,8 +138,10 @@ class Replica:
         for key, raw in tensors.items():
             if key.startswith("optimizer/"):
                 name, slot = key.removeprefix("optimizer/").rsplit("/", 1)
-                device = torch.device("cpu") if slot == "step" and name in counts_on_cpu else by_name[name].device
-                slots.setdefault(name, {})[slot] = from_raw(raw).to(device)
+                value, parameter = from_raw(raw), by_name[name]
+                if slot not in _COUNTS or name not in counts_on_cpu:
+                    value = _laid_out_like(parameter, value)
+                slots.setdefault(name, {})[slot] = value
         self.optimizer.state.clear()
         for name, values in slots.items():
             self.optimizer.state[by_name[name]] = values
@@ -151,10 +160,9 @@ class Replica:
 
 def to_raw(key: str, tensor: Tensor) -> RawTensor:
     """A tensor's bytes, little-endian and contiguous; shares memory with a contiguous CPU tensor."""
-    plain_bytes = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return RawTensor(
-        dtype=_dtype_name(key, tensor), shape=tuple(tensor.shape), data=memoryview(plain_bytes.numpy())
-    )
+    settled = tensor.detach().resolve_conj().resolve_neg().cpu()  # torch may conjugate and negate lazily
+    octets = settled.contiguous().reshape(-1).view(torch.uint8)
+    return RawTensor(dtype=_dtype_name(key, tensor), shape=tuple(tensor.shape), data=octets.numpy().data)
 
 
 def from_raw(raw: RawTensor) -> Tensor:
@@ -163,6 +171,16 @@ def from_raw(raw: RawTensor) -> Tensor:
         return torch.empty(raw.shape, dtype=_TORCH_DTYPES[raw.dtype])
     flat = torch.frombuffer(bytearray(raw.data), dtype=torch.uint8)
     return flat.view(_TORCH_DTYPES[raw.dtype]).reshape(raw.shape).clone()
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """Where and how an optimizer lays out a slot: like its parameter, if they have the same shape.
+
+    Kernels run in memory order, and their vectorised and their scalar parts may round differently.
+    """
+    if value.shape != parameter.shape:
+        return value.to(parameter.device)
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _dtype_name(key: str, tensor: Tensor) -> str:
@@ -181,6 +199,16 @@ def _checked(value: Any, kind: type, method: str) -> Any:
             f"{method} returned a {type(value).__name__}", fix=f"return a torch {kind.__name__}"
         )
     return value
+
+
+def _checked_schedule(schedule: Any) -> LRScheduler | None:
+    if schedule is None:
+        return None
+    if isinstance(schedule, ReduceLROnPlateau):
+        fix = "use a schedule that depends on the step alone"
+        raise RecipeError("build_schedule returned a ReduceLROnPlateau, which needs a metric", fix=fix)
+    checked: LRScheduler = _checked(schedule, LRScheduler, "build_schedule")
+    return checked
 
 
 def _check_same_tensors(own: Mapping[str, Tensor], saved: Mapping[str, RawTensor]) -> None:

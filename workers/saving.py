@@ -72,7 +72,7 @@ class Checkpoints:
         self._intact = frozenset(chunk.sha256 for chunk in manifest.chunks)
 
     def save(self, team: Team, generation: int, reporter: Reporter) -> None:
-        """Write this worker's chunks of the replica's state and report them; rank 0 adds the manifest's draft.
+        """Write this worker's chunks of the replica's state and report them; rank 0 adds the draft.
 
         Raises:
             AccessError, UnreachableError: the store refused or is gone; what was written does no harm.

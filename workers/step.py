@@ -121,7 +121,7 @@ class StepRunner:
             values["grad_norm"] = norm.item()
         values["learning_rate"] = float(replica.optimizer.param_groups[0]["lr"])
         replica.optimizer.step()
-        replica.optimizer.zero_grad(set_to_none=True)
+        replica.model.zero_grad(set_to_none=True)  # also of parameters that the optimizer leaves alone
         if replica.schedule is not None:
             replica.schedule.step()
         replica.step += 1

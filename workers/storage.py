@@ -6,7 +6,9 @@ errors are the same everywhere. Never fork after a store was opened: the client'
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -28,6 +30,9 @@ _REQUEST_TIMEOUT = timedelta(seconds=60)
 _CONNECT_TIMEOUT = timedelta(seconds=5)
 _RETRY_FOR = timedelta(seconds=30)
 _RETRIES_MAX = 6
+
+#: How this and every other writer of such folders names a file that is not finished; listings skip them.
+_UNFINISHED = re.compile(r"#\d+$")
 
 R = TypeVar("R")
 
@@ -144,6 +149,19 @@ class Store:
             except NotFound:
                 continue
 
+    def remove_unfinished(self, folder: str = "") -> int:
+        """Remove what writers that were killed have left below `folder`; returns how many files.
+
+        Never while anybody writes there: a file that is being written looks the same. Only local folders have
+        such files; an S3 upload is there whole or not at all.
+        """
+        if self._folder is None:
+            return 0
+        left = [path for path in (self._folder / folder).rglob("*#*") if _UNFINISHED.search(path.name)]
+        for path in left:
+            self._call(path.name, lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
+        return len(left)
+
     def _path(self, name: str) -> str:
         return "/".join(part for part in (self._prefix, name) if part)
 
@@ -224,10 +242,12 @@ def _s3(bucket: str) -> ObjectStore:
 def _write_file(path: Path, data: bytes | memoryview, *, create: bool) -> None:
     """Temporary file, fsync, rename, fsync of the folder: a reader sees all of it or nothing.
 
-    Listings skip names that end in `#` and digits, as every writer of this kind of store names its
-    unfinished files.
+    While it is unfinished, the file has a name that listings skip.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:  # it is a file
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from error
     temporary = path.with_name(f"{path.name}#{secrets.randbelow(10**15)}")
     try:
         with temporary.open("wb") as file:

@@ -7,15 +7,15 @@ import re
 from workers.errors import AccessError, InputError, LockstepError, UnreachableError
 
 
-class NotFound(InputError):  # noqa: N818 - an outcome, not a fault
+class NotFound(InputError):
     """There is no such object. The caller decides what that means."""
 
 
-class AlreadyExists(InputError):  # noqa: N818 - an outcome, not a fault
+class AlreadyExists(InputError):
     """A conditional create lost: the object is there. The caller decides what that means."""
 
 
-class Changed(InputError):  # noqa: N818 - an outcome, not a fault
+class Changed(InputError):
     """A conditional read lost: the object is not the version that was asked for."""
 
 

@@ -1,4 +1,4 @@
-"""A step's logged numbers: each virtual rank's loss and values, gathered to all workers and folded in tree order.
+"""A step's logged numbers: each virtual rank's loss and values, gathered and folded in tree order.
 
 They travel while the last backward pass runs, and the sums are as exact as the gradients: the same tree, in
 float64, on every worker. So all workers know the same losses, whatever their number is.
@@ -7,6 +7,7 @@ float64, on every worker. So all workers know the same losses, whatever their nu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -35,14 +36,23 @@ class Tally:
         self._pending: Pending
 
     def add(self, loss: Tensor, values: Mapping[str, object], weight: float) -> None:
-        """Add the row of the next hosted virtual rank (weight: its samples, or 1 when all have equally many)."""
+        """Add the row of the next hosted virtual rank.
+
+        Args:
+            loss: one number.
+            values: numbers, or tensors with one element.
+            weight: its samples, or 1 when all virtual ranks have equally many.
+
+        Raises:
+            RecipeError: the values have other names than at first, or are not numbers.
+        """
         if tuple(sorted(values)) != self._names:
             raise RecipeError(
                 f"loss returned the values {sorted(values)}, at first {list(self._names)}",
                 fix="return the same names for every batch",
             )
-        row = [loss.detach(), *(torch.as_tensor(values[name]).detach() for name in self._names)]
-        numbers = [value.to(self._exchange.device, torch.float64).reshape(()) for value in row]
+        row = [loss, *(_number(name, values[name]) for name in self._names)]
+        numbers = [value.detach().to(self._exchange.device, torch.float64).reshape(()) for value in row]
         self._rows.append(torch.stack(numbers) * weight)
 
     def add_nothing(self) -> None:
@@ -69,6 +79,16 @@ class Tally:
         totals = fold_leaves([rows[vrank] for vrank in sorted(rows)], _add)
         loss, *values = (total / divisor for total in totals)
         return loss, dict(zip(self._names, values, strict=True))
+
+
+def _number(name: str, value: object) -> Tensor:
+    if isinstance(value, Real):
+        return torch.tensor(float(value), dtype=torch.float64)
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value
+    shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+    fix = "return numbers, or tensors with one element"
+    raise RecipeError(f"loss returned a {type(value).__name__}{shape} as value {name}", fix=fix)
 
 
 def _add(left: list[float], right: list[float]) -> list[float]:

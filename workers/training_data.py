@@ -45,7 +45,11 @@ class StoredData:
 
     def first_batch(self) -> Batch:
         """The first micro-batch in stored order."""
-        return next(evaluation_batches(self._reader, self._decoder, micro_batch=self._job.micro_batch, vranks=1, vrank=0))[0]
+        return next(
+            evaluation_batches(
+                self._reader, self._decoder, micro_batch=self._job.micro_batch, vranks=1, vrank=0
+            )
+        )[0]
 
     def feed(self, vranks: Sequence[int], start_step: int) -> AbstractContextManager[Feed]:
         """See `TrainingData.feed`."""

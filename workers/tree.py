@@ -1,8 +1,8 @@
-"""The fixed binary tree over V virtual ranks: which partial sums a worker holds, and how they fold to the root.
+"""The fixed binary tree over V virtual ranks: which partial sums a worker holds, how they fold to the root.
 
 Addition of floats is not associative, so the order of summation must not depend on how many workers share
 the leaves. The tree is that of the leaves 0..V-1, padded to a power of two; where padding leaves a node with
-one child, the node is that child. `Node(level, index)` covers leaves [index * 2**level, (index + 1) * 2**level).
+one child, the node is that child. `Node(level, place)` covers the 2**level leaves from place * 2**level on.
 
 Pure: no torch, no clock, no I/O. The same fold serves tensors, floats and tests that sum strings.
 """
@@ -19,21 +19,21 @@ class Node(NamedTuple):
     """A node of the tree by its height above the leaves and its place among the nodes of that height."""
 
     level: int
-    index: int
+    place: int
 
     @property
     def parent(self) -> Node:
         """The node one level up."""
-        return Node(self.level + 1, self.index // 2)
+        return Node(self.level + 1, self.place // 2)
 
     @property
     def sibling(self) -> Node:
         """The other child of the parent; it may lie wholly in the padding."""
-        return Node(self.level, self.index ^ 1)
+        return Node(self.level, self.place ^ 1)
 
     def is_empty(self, leaves: int) -> bool:
         """Whether all leaves below are padding."""
-        return self.index << self.level >= leaves
+        return self.place << self.level >= leaves
 
 
 def height(leaves: int) -> int:
@@ -55,7 +55,12 @@ def dyadic_assignment(leaves: int, workers: int) -> tuple[tuple[int, ...], ...]:
         raise ValueError(f"{leaves} leaves cannot be shared by {workers} workers")
     loads = [leaves // workers + (worker < leaves % workers) for worker in range(workers)]
     pieces = sorted(
-        ((1 << bit, worker) for worker, load in enumerate(loads) for bit in range(load.bit_length()) if load >> bit & 1),
+        (
+            (1 << bit, worker)
+            for worker, load in enumerate(loads)
+            for bit in range(load.bit_length())
+            if load >> bit & 1
+        ),
         key=lambda piece: (-piece[0], piece[1]),
     )
     hosted: list[list[int]] = [[] for _ in range(workers)]
@@ -76,11 +81,15 @@ def partial_nodes(hosted: Iterable[int], leaves: int) -> tuple[Node, ...]:
         }
         covered += [node for node in remaining if node.parent not in above]
         remaining = above
-    return tuple(sorted(covered + list(remaining), key=lambda node: node.index << node.level))
+    return tuple(sorted(covered + list(remaining), key=lambda node: node.place << node.level))
 
 
 def fold(partials: Mapping[Node, T], leaves: int, add: Callable[[T, T], T]) -> T:
-    """Sum partials that together cover every leaf once, in tree order. `add(left, right)` may reuse `left`."""
+    """Sum partials that together cover every leaf once, in tree order. `add(left, right)` may reuse `left`.
+
+    Raises:
+        ValueError: some leaf is covered twice, or not at all.
+    """
     values = dict(partials)
     for level in range(height(leaves)):
         for node in sorted(node for node in values if node.level == level):
@@ -140,7 +149,7 @@ class Accumulator(dict[Node, T]):
         self._add = add
 
     def push(self, leaf: int, value: T) -> None:
-        """Add the value of one leaf, then fold as far as this worker can. `add(left, right)` may reuse both."""
+        """Add the value of one leaf, then fold as far as this worker can; `add` may reuse its arguments."""
         path = self._paths[leaf]
         for held in path.absorbed:
             value = self._add(self.pop(held), value)

@@ -1,7 +1,7 @@
 """Discarded passes before the first step, so that no step is special.
 
-They build DDP's buckets (which it lays out anew after the first backward pass), show which parameters and values
-a recipe uses, and find most mistakes in a recipe before a generation is formed. Nothing of them stays.
+They build DDP's buckets (which it lays out anew after the first backward pass), show which parameters and
+values a recipe uses, and find most mistakes in a recipe before a generation is formed. Nothing of them stays.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 
 from workers.buffers import StepBuffers
 from workers.ddp import ElasticDDP
+from workers.errors import RecipeError
 from workers.randomness import seed_everything
 from workers.recipe import Batch
 from workers.replica import Replica
@@ -27,7 +28,9 @@ class WarmUp:
     unused_parameters: tuple[str, ...]  # trained parameters that the loss did not reach
 
 
-def warm_up_elastic(replica: Replica, buffers: StepBuffers, batch: Batch, seed: int) -> tuple[ElasticDDP, WarmUp]:
+def warm_up_elastic(
+    replica: Replica, buffers: StepBuffers, batch: Batch, seed: int
+) -> tuple[ElasticDDP, WarmUp]:
     """Wrap a replica's model and warm it up."""
     ddp = ElasticDDP(replica.model)
     found = passes(replica, ddp.module, buffers, batch, seed)
@@ -35,8 +38,12 @@ def warm_up_elastic(replica: Replica, buffers: StepBuffers, batch: Batch, seed: 
         del ddp
         gc.collect()  # the first wrapper's hooks go with it
         ddp = ElasticDDP(replica.model, unused_parameters=True)
-        passes(replica, ddp.module, buffers, batch, seed)
-    buffers.warmed_up()
+        left = passes(replica, ddp.module, buffers, batch, seed).unused_parameters
+        if left:
+            raise RecipeError(
+                f"the model's output depends on parameter {left[0]}, and the loss does not use that part",
+                fix="return from the model only what the loss uses, or freeze the parameter",
+            )
     return ddp, found
 
 
@@ -44,15 +51,14 @@ def passes(
     replica: Replica, module: torch.nn.Module, buffers: StepBuffers, batch: Batch, seed: int
 ) -> WarmUp:
     """Two forward and backward passes that leave no trace in the replica."""
-    buffers.begin()
     for _ in range(2):
         seed_everything("warm-up", seed)
-        loss, values = call_loss(replica.recipe, module, batch)
-        loss.backward()
+        with buffers.discarded():
+            loss, values = call_loss(replica.recipe, module, batch)
+            loss.backward()
         unused = [n for n, p in replica.model.named_parameters() if p.requires_grad and p.grad is None]
-        replica.optimizer.zero_grad(set_to_none=True)
         replica.model.zero_grad(set_to_none=True)
-        buffers.restore()
         if unused:
             break  # DDP expects every parameter and would refuse the second pass
+    buffers.settle()
     return WarmUp(value_names=tuple(sorted(values)), unused_parameters=tuple(unused))

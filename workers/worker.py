@@ -57,7 +57,7 @@ class Worker:
 
 
 def _describe(error: BaseException) -> dict[str, Any]:
-    """How an error is told to the supervisor: its class, its words, and the user's frames if there are any."""
+    """How an error is told to the supervisor: class, words, and the user's frames if there are any."""
     if isinstance(error, PeerLost):
         return {"fault": Fault.PEER, "message": f"lost the connection to another worker: {error}"}
     if isinstance(error, LockstepError):

@@ -53,10 +53,11 @@ def prune(store: Store, keep: int, *, protect: Collection[str] = ()) -> Pruned:
 
 
 def sweep(store: Store, *, protect: Collection[str] = ()) -> Pruned:
-    """Remove every chunk that no manifest names. Never while anybody saves into this folder.
+    """Remove unfinished files, and every chunk that no manifest names. Never while anybody saves here.
 
     If a manifest cannot be read, no chunk is removed.
     """
+    store.remove_unfinished()
     sizes = chunk_sizes(store)
     stored = {sha256 for name in sizes if (sha256 := sha256_of(name))}
     chunks, freed_bytes = _remove(store, stored, _manifests(store).values(), protect, sizes)
@@ -93,6 +94,7 @@ def erase(store: Store) -> None:
     store.delete([manifest_name(step) for step in history(store)])
     leftovers = [object.name for folder in FOLDERS for object in store.list(folder)]
     store.delete([*leftovers, LATEST])
+    store.remove_unfinished()
 
 
 def _readable(store: Store, step: int) -> Manifest | None:
