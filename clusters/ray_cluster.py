@@ -26,9 +26,7 @@ def connect(address: str) -> Cluster:
     import ray
 
     try:
-        ray.init(
-            address=address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR
-        )
+        ray.init(address=address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ClusterNotFound(str(error).splitlines()[0]) from error
     return describe(address, embedded=False)

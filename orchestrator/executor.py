@@ -47,7 +47,9 @@ class RayCrew:
     ) -> None:
         _check_room(len(workers), each, cluster)
         self.workers = workers
-        self._group = placement_group([_bundle(each)] * len(workers), strategy="PACK", name=f"lockstep-{job.name}")
+        self._group = placement_group(
+            [_bundle(each)] * len(workers), strategy="PACK", name=f"lockstep-{job.name}"
+        )
         self._wait_for_room(waiting)
         job_ref = ray.put(job)
         self._actors = {
@@ -118,5 +120,7 @@ def _bundle(each: Resources) -> dict[str, float]:
 
 def _cause(error: RayError) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if "Worker exit" in line or "killed" in line or "SIG" in line or "died" in line]
+    told = [
+        line for line in lines if "Worker exit" in line or "killed" in line or "SIG" in line or "died" in line
+    ]
     return (told or lines or [type(error).__name__])[-1]

@@ -85,7 +85,9 @@ def find_origin(job: TrainJob, *, resume: bool, fresh: bool) -> Origin:
         return Origin(manifest=None)
     steps = history(store)
     if not steps:
-        return Origin(manifest=None, notes=("no checkpoint yet: starting from the beginning",) if resume else ())
+        return Origin(
+            manifest=None, notes=("no checkpoint yet: starting from the beginning",) if resume else ()
+        )
     if not resume:
         fix = "go on with --resume, choose another name or checkpoint.uri, or start over with --fresh"
         raise CheckpointError(f"an earlier run is here, at step {steps[-1]}", where=store.uri, fix=fix)

@@ -70,19 +70,25 @@ def _saved(state: Training, event: Saved) -> Step:
 
 
 def _committed(state: Training, event: Committed) -> Step:
-    after = _end_if_done(replace(state, committing=state.committing - {event.step}))
+    after = _end_if_over(replace(state, committing=state.committing - {event.step}))
     return after, (Announce(step=event.step, workers=state.membership.workers),)
 
 
 def _finished(state: Training, event: Finished) -> Step:
-    return _end_if_done(replace(state, finished=state.finished | {event.worker})), ()
+    return _end_if_over(replace(state, finished=state.finished | {event.worker})), ()
 
 
-def _end_if_done(state: Training) -> State:
-    """Done means: every worker has finished, and no checkpoint is half written."""
-    if len(state.finished) < len(state.membership.workers) or state.saves or state.committing:
+def _end_if_over(state: Training) -> State:
+    """Done means: every worker has finished, and no checkpoint is half written.
+
+    When those that have not finished have all lost one another, nobody is left to name the cause: the first
+    report stands for it.
+    """
+    if state.finished | state.broken.keys() < set(state.membership.workers):
         return state
-    return Ended(outcome=Outcome(done=True))
+    if state.broken:
+        return Ended(outcome=next(iter(state.broken.values())))
+    return state if state.saves or state.committing else Ended(outcome=Outcome(done=True))
 
 
 def _failed(state: Starting | Training, event: Failed) -> Step:
@@ -98,15 +104,12 @@ def _failed(state: Starting | Training, event: Failed) -> Step:
     if event.fault is not Fault.PEER or isinstance(state, Starting):
         return Ended(outcome=outcome), ()
     # A broken exchange is an effect; its cause is reported by somebody else, unless everybody says the same.
-    broken = {event.worker: outcome, **state.broken}
-    if len(broken) == len(state.membership.workers):
-        return Ended(outcome=outcome), ()
-    return replace(state, broken=broken), ()
+    return _end_if_over(replace(state, broken={**state.broken, event.worker: outcome})), ()
 
 
 def _lost(state: Starting | Training, event: Lost) -> Step:
     if isinstance(state, Training) and event.worker in state.finished:
-        return state, ()
+        return state, ()  # it owes nothing any more
     message = f"the process died: {event.cause}"
     outcome = Outcome(done=False, exit_code=FAILED, fault=Fault.PEER, message=message, worker=event.worker)
     return Ended(outcome=outcome), ()
