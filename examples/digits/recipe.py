@@ -74,18 +74,19 @@ class Digits(Recipe):
 
 
 def distort(images: Tensor) -> Tensor:
-    """Each image turned by up to 0.2 rad, scaled by up to 10 % and moved by up to half a pixel."""
-    draw = torch.rand(4, len(images), device=images.device) * 2 - 1
-    angle, scale = draw[0] * 0.2, 1 + draw[1] * 0.1
-    cos, sin, (x, y) = angle.cos() * scale, angle.sin() * scale, draw[2:] / 8
-    matrices = torch.stack([cos, -sin, x, sin, cos, y], dim=1).view(-1, 2, 3)
-    grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
+    """Each image turned by up to 0.2 rad, stretched by up to 10 % each way, moved by up to half a pixel."""
+    draw = torch.rand(5, len(images), device=images.device) * 2 - 1
+    cos, sin = (draw[0] * 0.2).cos(), (draw[0] * 0.2).sin()
+    wide, high = 1 + draw[1:3] * 0.1
+    right, down = draw[3:5] / 8
+    matrices = torch.stack([cos * wide, -sin * high, right, sin * wide, cos * high, down], dim=1)
+    grid = F.affine_grid(matrices.view(-1, 2, 3), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
 
 
 def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
     return (
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs, momentum=0.03),
+        nn.BatchNorm2d(outputs),
         nn.ReLU(),
     )

@@ -39,7 +39,9 @@ def _fields(
         inner = next((option for option in options if "properties" in option), None)
         if inner is not None:
             for dotted, kind, default, text in _fields(inner, schema, f"{prefix}{name}."):
-                needed = default if name in required else default.replace("**required**", f"with `{prefix}{name}`")
+                needed = (
+                    default if name in required else default.replace("**required**", f"with `{prefix}{name}`")
+                )
                 yield dotted, kind, needed, text
         else:
             text = field.get("description", "").replace("|", "\\|")
