@@ -41,9 +41,6 @@ class Exchange(Protocol):
         overlap in time have different tags.
         """
 
-    def abort(self) -> None:
-        """Give up all transfers, so that whoever waits for one gets an error."""
-
 
 class PeerLost(Exception):
     """An exchange with another member broke: the generation is over."""
@@ -62,9 +59,6 @@ class Alone:
         """Nothing to do: `sends` and `receives` are empty."""
         return _Works(())
 
-    def abort(self) -> None:
-        """Nothing to give up."""
-
 
 class Mesh(Protocol):
     """What is used of torch's process groups; its own stubs leave these methods out."""
@@ -74,9 +68,6 @@ class Mesh(Protocol):
 
     def recv(self, tensors: list[Tensor], peer: int, tag: int, /) -> dist.Work:
         """Start to receive."""
-
-    def abort(self) -> None:
-        """Break off everything."""
 
     def _start_coalescing(self, device: torch.device, /) -> None: ...
     def _end_coalescing(self, device: torch.device, /) -> dist.Work: ...
@@ -99,10 +90,6 @@ class GlooExchange:
             raise PeerLost(str(error)) from error
         return _Works(works)
 
-    def abort(self) -> None:
-        """See `Exchange.abort`."""
-        self._group.abort()
-
 
 class NcclExchange:
     """The same transfers over NCCL, between CUDA tensors; one grouped launch per call, in stream order."""
@@ -121,10 +108,6 @@ class NcclExchange:
             return _Works((self._group._end_coalescing(self.device),))
         except RuntimeError as error:
             raise PeerLost(str(error)) from error
-
-    def abort(self) -> None:
-        """See `Exchange.abort`."""
-        self._group.abort()
 
 
 class _Works:
