@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import accumulate
 from typing import NamedTuple, Protocol
 from weakref import ref
 
@@ -145,14 +144,21 @@ class ElasticDDP:
             raise RecipeError("sparse gradients cannot be reduced", fix=fix)
         if self._reducer is None and bucket.index() == 0:
             self._buckets.clear()  # those of the warm-up's first pass: DDP has laid them out anew
-        members = [self._index[parameter] for parameter in bucket.parameters()]
-        own = _Bucket(bucket.buffer(), bucket.gradients(), members)
-        self._buckets[bucket.index()] = own
+        known = self._known(bucket)
         if self._reducer is not None:
-            self._start(bucket.index(), own)
+            self._start(bucket.index(), known)
         else:
-            self._keep(own)
-        return _completed(own.flat)
+            self._keep(known)
+        return _completed(known.flat)
+
+    def _known(self, bucket: GradBucket) -> _Bucket:
+        flat, known = bucket.buffer(), self._buckets.get(bucket.index())
+        if known is None or known.flat.data_ptr() != flat.data_ptr():
+            members = [self._index[parameter] for parameter in bucket.parameters()]
+            # Not `bucket.gradients()`: those are contiguous, whatever the parameters' layout is.
+            known = _Bucket(flat, _views(flat, bucket.parameters()), members)
+            self._buckets[bucket.index()] = known
+        return known
 
     def _keep(self, bucket: _Bucket) -> None:
         """DDP itself leaves out the gradients of parameters that this pass did not use."""
@@ -249,9 +255,14 @@ def _add(left: Gradients, right: Gradients) -> Gradients:
 
 
 def _views(flat: Tensor, like: Sequence[Tensor]) -> Gradients:
-    """Views of `flat`, laid end to end, each with the shape and strides of its dense model."""
-    offsets = accumulate((tensor.numel() for tensor in like), initial=0)
+    """Views of `flat`, laid end to end as DDP does: in the layout of `like` where that is dense."""
+    parts = flat.split([tensor.numel() for tensor in like])
     return [
-        flat.as_strided(tensor.size(), tensor.stride(), offset)
-        for tensor, offset in zip(like, offsets, strict=False)
+        part.as_strided(tensor.size(), tensor.stride()) if _is_dense(tensor) else part.view(tensor.size())
+        for part, tensor in zip(parts, like, strict=True)
     ]
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether its elements fill their stretch of memory, in whatever order."""
+    return bool(torch.ops.aten.is_non_overlapping_and_dense(tensor))
