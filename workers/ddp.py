@@ -23,7 +23,7 @@ from workers.errors import RecipeError
 from workers.exchange import Exchange
 from workers.generation import join_own_group
 from workers.reduction import Reduction, TreeReducer
-from workers.tree import Accumulator, Node, Path, merges
+from workers.tree import Accumulator, Node
 
 Gradients = list[Tensor]
 
@@ -88,13 +88,12 @@ class ElasticDDP:
         self._hosted: Sequence[int] = ()
         self._started: list[Reduction] = []
         self._local: Accumulator[Gradients]
-        self._path: Path
+        self._seated: Sequence[int | None] = ()  # versions of the gradients that this pass is added to
 
     def join(self, exchange: Exchange, hosted: Sequence[Sequence[int]]) -> None:
         """From now on reduce among the members of this generation."""
         self._reducer = TreeReducer(exchange, hosted)
         self._hosted = hosted[exchange.rank]
-        self._path = merges(self._hosted[-1], self._hosted, self._reducer.leaves)
         self._extra = {}
         self._begin()
 
@@ -105,6 +104,7 @@ class ElasticDDP:
     @contextmanager
     def passes(self, vrank: int) -> Iterator[None]:
         """See `GradientReducer.passes`. Only the last pass goes through DDP's buckets."""
+        self._seat(vrank)
         if vrank == self._hosted[-1]:
             yield
             return
@@ -133,10 +133,20 @@ class ElasticDDP:
         self._begin()
 
     def _begin(self) -> None:
-        reducer = self._reducer
-        if reducer is not None:
-            self._local = Accumulator(self._hosted, reducer.leaves, _add)
+        if self._reducer is not None:
+            self._local = Accumulator(self._hosted, self._reducer.leaves, _add)
         self._started = []
+
+    def _seat(self, vrank: int) -> None:
+        """Let autograd itself add this leaf to the one before it, where they are siblings in the tree.
+
+        The sum is the same, and cheaper while the new gradient is in the cache. Not where a pass may leave a
+        parameter out: adding a leaf of zeros turns -0.0 into 0.0, and leaving it out does not.
+        """
+        held = None if self._unused_parameters else self._local.lend(vrank)
+        for parameter, gradient in zip(self._parameters, held or (), strict=held is not None):
+            parameter.grad = gradient
+        self._seated = [gradient._version for gradient in held] if held else [None] * len(self._parameters)
 
     def _hook(self, bucket: GradBucket) -> torch.futures.Future[Tensor]:
         if bucket.buffer().is_sparse:
@@ -170,10 +180,11 @@ class ElasticDDP:
         if self._reducer is None:
             raise RuntimeError("a bucket was reduced before join()")
         self._keep(bucket)
-        for held in self._path.absorbed:
+        path = self._local.path(self._hosted[-1])
+        for held in path.absorbed:
             torch._foreach_add_(bucket.views, [self._local[held][i] for i in bucket.members])
-        partials = {self._path.node: bucket.flat}
-        for node in self._local.keys() - set(self._path.absorbed):
+        partials = {path.node: bucket.flat}
+        for node in self._local.keys() - set(path.absorbed):
             partials[node] = self._flatten(number, node, bucket)
         self._started.append(self._reducer.start(number, partials, bucket.flat))
 
@@ -187,8 +198,8 @@ class ElasticDDP:
 
     def _check_reached(self) -> None:
         """Refuse a pass that left out a parameter that DDP waits for."""
-        for name, parameter in zip(self._names, self._parameters, strict=True):
-            if parameter.grad is None:
+        for name, parameter, version in zip(self._names, self._parameters, self._seated, strict=True):
+            if parameter.grad is None or parameter.grad._version == version:
                 raise RecipeError(
                     f"the loss does not depend on parameter {name}, and at first it did",
                     fix="let every batch reach it, if only by adding 0.0 * parameter.sum() to the loss",

@@ -1,4 +1,4 @@
-"""Everything outside the job file that bits depend on: pinned here, recorded as the environment fingerprint."""
+"""Everything outside the job file that bits depend on: pinned here, recorded as the fingerprint."""
 
 from __future__ import annotations
 

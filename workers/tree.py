@@ -147,10 +147,27 @@ class Accumulator(dict[Node, T]):
         super().__init__()
         self._paths = {leaf: merges(leaf, hosted, leaves) for leaf in hosted}
         self._add = add
+        self._lent: int | None = None
+
+    def lend(self, leaf: int) -> T | None:
+        """The leaf that this leaf is a right sibling of, for a caller who adds the two in another way.
+
+        None if there is none. What is then pushed, or used, for `leaf` must be the sum of both.
+        """
+        absorbed = self._paths[leaf].absorbed
+        if not absorbed or absorbed[0].level > 0:
+            return None
+        self._lent = leaf
+        return self.pop(absorbed[0])
+
+    def path(self, leaf: int) -> Path:
+        """What this leaf's value is still to be added to."""
+        path = self._paths[leaf]
+        return Path(path.absorbed[1:], path.node) if self._lent == leaf else path
 
     def push(self, leaf: int, value: T) -> None:
-        """Add the value of one leaf, then fold as far as this worker can; `add` may reuse its arguments."""
-        path = self._paths[leaf]
-        for held in path.absorbed:
+        """Add one leaf, then fold as far as this worker can. `add(left, right)` may reuse both."""
+        absorbed, node = self.path(leaf)
+        for held in absorbed:
             value = self._add(self.pop(held), value)
-        self[path.node] = value
+        self[node] = value
