@@ -22,6 +22,8 @@ def start(needed: Resources) -> Cluster:
     quiet()
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # other users of this machine stay out
+    # Ray takes "127.0.0.1" to mean the machine's outer address, unless it is told that this is no cluster.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
 
     ray.init(

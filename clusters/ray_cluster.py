@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import socket
 
 from clusters.connection import describe, quiet
 from clusters.types import Cluster
+
+_ANSWER_SECONDS = 5.0
 
 
 class ClusterNotFound(Exception):
@@ -22,6 +25,7 @@ def connect(address: str) -> Cluster:
     Raises:
         ClusterNotFound: nobody answers there.
     """
+    _check_answers(address)
     quiet()
     import ray
 
@@ -37,3 +41,14 @@ def disconnect() -> None:
     import ray
 
     ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        return  # "auto": Ray knows where
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
+    except OSError as error:
+        raise ClusterNotFound(error.strerror or str(error)) from error

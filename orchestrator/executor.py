@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from workers.protocol import Event, Order, TrainJob
 
 #: How long a worker may hold a request for news before it answers that there is none.
 _POLL_SECONDS = 10.0
+_EXIT_DETAIL = re.compile(r"Worker exit detail: (.+?)\.?(?: Some common causes|$)", re.MULTILINE)
 #: Calls that a worker actor serves at once: one poll, and orders beside it.
 _CONCURRENCY = 4
 
@@ -119,8 +121,7 @@ def _bundle(each: Resources) -> dict[str, float]:
 
 
 def _cause(error: RayError) -> str:
+    """What Ray knows of a death, without its advice for clusters in general."""
+    detail = _EXIT_DETAIL.search(str(error))
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [
-        line for line in lines if "Worker exit" in line or "killed" in line or "SIG" in line or "died" in line
-    ]
-    return (told or lines or [type(error).__name__])[-1]
+    return detail[1] if detail else (lines or [type(error).__name__])[-1]

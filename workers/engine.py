@@ -58,12 +58,12 @@ class Engine:
         self._device = torch.device(job.device)
         self._commits = Commits()
         self._built: _Built
+        self._run: TrainingRun | None = None
 
     @property
     def step(self) -> int | None:
-        """The last step applied, for reports of failure; None before there is a replica."""
-        built = getattr(self, "_built", None)
-        return built.replica.step if built is not None else None
+        """The step that was begun last, counted from 1, for reports of failure; None before training."""
+        return self._run.step if self._run is not None else None
 
     def build(self) -> None:
         """Everything that needs no other worker: recipe, model, data, warm-up. Reports `Ready`."""
@@ -136,7 +136,7 @@ class Engine:
                 value_names=warm_up.value_names,
                 stopwatch=self._reporter.stopwatch,
             )
-            TrainingRun(
+            self._run = TrainingRun(
                 job=self._job,
                 membership=membership,
                 runner=runner,
@@ -146,7 +146,8 @@ class Engine:
                 evaluation=built.evaluation,
                 checkpoints=checkpoints,
                 reporter=self._reporter,
-            ).run()
+            )
+            self._run.run()
         self._reporter.stopwatch.enter(Activity.IDLE)
 
     def _reducer(self, membership: Membership, exchange: Exchange) -> tuple[GradientReducer, WarmUp]:

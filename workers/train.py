@@ -28,8 +28,14 @@ class TrainingRun:
     evaluation: EvaluationData | None
     checkpoints: Checkpoints
     reporter: Reporter
+    _begun: int | None = None
     _evaluated_at: int | None = None
     _saved_at: int | None = None
+
+    @property
+    def step(self) -> int:
+        """The step, counted from 1, that was begun last; before the first, the one that training goes on from."""
+        return self._begun or self.replica.step
 
     def run(self) -> None:
         """Step, evaluate, save; in the end evaluate and save once more, and report `Finished`."""
@@ -47,6 +53,7 @@ class TrainingRun:
 
     def _step(self) -> None:
         begin = time.perf_counter()
+        self._begun = self.replica.step + 1
         epoch = self.schedule.at(self.replica.step).epoch
         result = self.runner.run()
         self.reporter.report(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -56,7 +57,11 @@ def run(
     timeline.mark("preparation")
     console = Console(lambda: prepared.scoreboard.view(time.time()))
     try:
-        outcome, view = execute(prepared, console)
+        with redirect_stdout(sys.stderr):  # Ray prints what it thinks of dead workers
+            outcome, view = execute(prepared, console)
+    except KeyboardInterrupt:
+        print("interrupted before training began", file=sys.stderr)
+        raise typer.Exit(main.INTERRUPTED) from None
     finally:
         console.close()
     print_report(view, sys.stderr)
