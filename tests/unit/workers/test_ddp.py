@@ -166,12 +166,16 @@ def test_a_pass_that_leaves_out_a_parameter_is_refused_by_name(left_out):
     model.detour = True
     ddp = warmed_up(model, batches[0])
     ddp.join(connected(1)[0], [range(V)])
-    with pytest.raises(RecipeError, match=r"parameter branch\.weight"):
+
+    def detour_but_once() -> None:
         for vrank in range(V):
             model.detour = vrank != left_out
             with ddp.passes(vrank):
                 loss(ddp.module, batches[vrank]).backward()
         ddp.finish(V)
+
+    with pytest.raises(RecipeError, match=r"parameter branch\.weight"):
+        detour_but_once()
 
 
 def test_a_wrapper_can_be_replaced_by_another_around_the_same_model():
@@ -201,8 +205,7 @@ def test_a_lost_peer_is_seen_as_such_through_the_backward_pass():
     ddp.join(exchanges[0], [[0], [1]])
     del exchanges[1]
     with pytest.raises(PeerLost):
-        for _ in range(100):
-            step(ddp, [0], batches, 2.0)
+        step(ddp, [0], batches, 2.0)
 
 
 def test_fast_mode_is_the_mean_over_samples_of_plain_accumulation():
