@@ -176,8 +176,10 @@ def _cluster(run: Run) -> Iterator[Cluster]:
     from clusters import local, ray_cluster
 
     if run.options.cluster == "local":
-        yield local.start(run.each.times(run.options.workers or run.spec.workers.min))
-        local.stop()
+        try:
+            yield local.start(run.each.times(run.options.workers or run.spec.workers.min))
+        finally:
+            local.stop()
         return
     try:
         cluster = ray_cluster.connect(run.options.cluster)
