@@ -6,6 +6,7 @@ Drivers import this module too, and can do without torch: only the worker's own 
 from __future__ import annotations
 
 import platform
+import time
 
 import ray
 
@@ -18,10 +19,12 @@ class WorkerActor:
     """One worker process of a job. `poll` and `tell` run beside each other (`max_concurrency`)."""
 
     def __init__(self, worker_id: str, job: TrainJob) -> None:
+        begin = time.perf_counter()
         from workers.worker import Worker
 
+        startup = {"imports": time.perf_counter() - begin}
         host = ray.util.get_node_ip_address()
-        self._worker = Worker(worker_id, job, node=platform.node(), host=host)
+        self._worker = Worker(worker_id, job, node=platform.node(), host=host, startup=startup)
         self._worker.start()
 
     def tell(self, order: Order) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -51,11 +51,14 @@ class Engine:
         reporter: where events go.
         node: the machine's name, for people.
         host: the address at which other workers reach this one.
+        startup: seconds by phase, of what the process did before.
     """
 
-    def __init__(self, job: TrainJob, reporter: Reporter, *, node: str, host: str) -> None:
+    def __init__(
+        self, job: TrainJob, reporter: Reporter, *, node: str, host: str, startup: Mapping[str, float]
+    ) -> None:
         self._job, self._reporter, self._node, self._host = job, reporter, node, host
-        self._device = torch.device(job.device)
+        self._device, self._startup = torch.device(job.device), startup
         self._commits = Commits()
         self._built: _Built
         self._run: TrainingRun | None = None
@@ -67,7 +70,7 @@ class Engine:
 
     def build(self) -> None:
         """Everything that needs no other worker: recipe, model, data, warm-up. Reports `Ready`."""
-        seconds: dict[str, float] = {}
+        seconds = dict(self._startup)
         environment.pin(self._job.threads, self._job.device)
         recipe = _timed(seconds, "recipe", lambda: load_recipe(self._job))
         replica = _timed(seconds, "model", lambda: Replica(recipe, self._job.seed, self._device))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from workers.engine import Engine
@@ -28,13 +29,16 @@ class Worker:
         job: what to train.
         node: the machine's name, for people.
         host: the address at which other workers reach this one.
+        startup: seconds by phase, of what the process did before.
     """
 
-    def __init__(self, worker_id: str, job: TrainJob, *, node: str, host: str) -> None:
+    def __init__(
+        self, worker_id: str, job: TrainJob, *, node: str, host: str, startup: Mapping[str, float] | None = None
+    ) -> None:
         self.outbox = Outbox()
         self._memberships: queue.SimpleQueue[Membership] = queue.SimpleQueue()
         self._reporter = Reporter(worker_id, self.outbox)
-        self._engine = Engine(job, self._reporter, node=node, host=host)
+        self._engine = Engine(job, self._reporter, node=node, host=host, startup=startup or {})
         self._thread = threading.Thread(target=self._live, name=f"engine-{worker_id}", daemon=True)
 
     def start(self) -> None:
