@@ -74,7 +74,9 @@ def user_trace(error: BaseException) -> str:
     """
     if isinstance(error, LockstepError) and error.__cause__ is not None:
         error = error.__cause__
-    trace = next(filter(_is_users, _frames(error)), error.__traceback__)
+    trace = next(filter(_is_users, _frames(error)), None)
+    if trace is None and not isinstance(error, SyntaxError):  # which names the place in its own text
+        trace = error.__traceback__
     return "".join(traceback.format_exception(type(error), error, trace))
 
 

@@ -34,7 +34,7 @@ class TrainingRun:
 
     @property
     def step(self) -> int:
-        """The step, counted from 1, that was begun last; before the first, the one that training goes on from."""
+        """The step, counted from 1, that was begun last; before the first, the last one done."""
         return self._begun or self.replica.step
 
     def run(self) -> None:

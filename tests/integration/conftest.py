@@ -39,7 +39,7 @@ def lockstep(cluster: RayCluster, tmp_path_factory: pytest.TempPathFactory) -> L
 @pytest.fixture(scope="session")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Lockstep:
     """The command line, starting a Ray of its own for each job."""
-    return Lockstep(folder=tmp_path_factory.mktemp("alone"), environment={"RAY_AUTH_MODE": "disabled"})
+    return Lockstep(folder=tmp_path_factory.mktemp("alone"))
 
 
 @pytest.fixture(scope="session")

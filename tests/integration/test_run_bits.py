@@ -34,7 +34,7 @@ class Runs:
         return self.results[1]
 
 
-@pytest.fixture(scope="module", params=MATRIX, ids=lambda V: f"V{V}")
+@pytest.fixture(scope="module", params=MATRIX, ids="V{}".format)
 def runs(request, bits: BitsJob, lockstep: Lockstep, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     V, (size, counts) = request.param, MATRIX[request.param]
     jobs = {}

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-RUN_SECONDS_MAX = 150
+RUN_SECONDS_MAX = 200
 LOOK_EVERY_SECONDS = 0.01
 K = TypeVar("K")
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class Lockstep:
             return running.result()
 
     def run_each(self, runs: Mapping[K, tuple[object, ...]]) -> dict[K, Result]:
-        """`lockstep run` for each job file with its options; two at a time, since much of a run is waiting."""
+        """`lockstep run` for each job file with its options, two at a time: much of a run is waiting."""
         with ThreadPoolExecutor(2) as pool:
             results = pool.map(lambda arguments: self.run(*arguments), runs.values())
             return dict(zip(runs, results, strict=True))

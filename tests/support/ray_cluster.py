@@ -1,6 +1,6 @@
-"""A Ray cluster for tests: a process of its own on loopback, that ends when whoever started it does.
+"""A Ray cluster for tests: a process of its own on loopback that ends when whoever started it does.
 
-    python -m tests.support.ray_cluster CPUS GPUS FOLDER     prints its address, then waits for the end of stdin
+    python -m tests.support.ray_cluster CPUS GPUS FOLDER    prints its address; ends with stdin
 
 GPUs are only counted, there need not be any: enough to see where workers are placed.
 """
@@ -38,6 +38,7 @@ def ray_cluster(*, cpus: int, gpus: int) -> Iterator[RayCluster]:
     settings = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # loopback is meant literally
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }

@@ -1,0 +1,89 @@
+"""A shard that is damaged: found when it is read, and no step is trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tests.support.bits_jobs import BitsJob
+from tests.support.checkpoints import flip
+from tests.support.lockstep import Lockstep
+from workers.data.dataset import Dataset
+from workers.data.manifest import BlockSpec
+from workers.data.order import OrderSettings
+from workers.data.pack import write_shards
+from workers.data.schedule import Schedule
+
+pytestmark = pytest.mark.ray
+
+SCHEMA = pa.schema([("key", pa.string()), ("data", pa.large_binary())])
+EVERY = 2  # steps between checkpoints
+
+
+@dataclass(frozen=True, kw_only=True)
+class Victim:
+    """The last block of a shard, and the step in which it is first read."""
+
+    path: Path
+    block: BlockSpec
+    step: int
+
+
+@pytest.fixture
+def victim(job: BitsJob, bits: BitsJob, tmp_path: Path) -> Victim:
+    """The job on a packed data set, and a block of it that is needed only after the first checkpoint."""
+    folder = tmp_path / "packed"
+    objects = sorted(path for path in (bits.folder / "train").iterdir() if path.name[0].isdigit())
+    samples = ({"key": path.name, "data": path.read_bytes()} for path in objects)
+    write_shards(samples, SCHEMA, folder.as_uri(), block_bytes=1, shard_bytes=800)
+    checkpoint = {"uri": "runs", "every": EVERY}
+    job.change(data={"train": {"uri": str(folder)}}, evaluate=None, checkpoint=checkpoint)
+    dataset = Dataset.open(folder.as_uri())
+    blocks = [dataset.manifest.block(number) for number in range(dataset.rows)]
+    ends = {block.object: block for block in blocks}.values()
+    first_read = steps_by_block(dataset)
+    block = max(ends, key=lambda block: first_read[block.number])
+    assert first_read[block.number] > EVERY
+    return Victim(path=folder / block.object, block=block, step=first_read[block.number])
+
+
+def steps_by_block(dataset: Dataset) -> dict[int, int]:
+    """Each block's first step, counted from 1, with the job's seed and batch."""
+    schedule = Schedule(rows=dataset.rows, vranks=8, micro_batch=5)
+    order = OrderSettings(seed=5).epoch(0, dataset.manifest.block_rows, 8)
+    found: dict[int, int] = {}
+    for step in range(schedule.steps_per_epoch):
+        piece = schedule.at(step)
+        for vrank, count in enumerate(piece.counts):
+            blocks, _ = order.addresses(vrank, piece.start, piece.start + count)
+            found |= dict.fromkeys(blocks.tolist(), step + 1)
+    return found
+
+
+def alter(victim: Victim) -> None:
+    flip(victim.path, victim.block.offset + victim.block.length - 20)
+
+
+def truncate(victim: Victim) -> None:
+    content = victim.path.read_bytes()
+    victim.path.write_bytes(content[: victim.block.offset + 10])
+
+
+@pytest.mark.parametrize(("harm", "word"), [(alter, "altered"), (truncate, "truncated")])
+def test_a_damaged_shard_stops_the_job_when_it_is_read(
+    lockstep: Lockstep, job: BitsJob, victim: Victim, harm: Callable[[Victim], None], word: str
+) -> None:
+    harm(victim)
+    result = lockstep.run(job.file, "--workers", 2)
+    assert result.code == 2
+    assert max(result.steps) == victim.step - 1
+    assert f"{victim.path.as_uri()} at byte {victim.block.offset}: block" in result.err
+    assert word in result.err
+    assert "lockstep data verify" in result.err
+    assert "Traceback" not in result.err
+    good = (victim.step - 1) // EVERY * EVERY
+    assert f"the last good checkpoint is of step {good}: continue from it with --resume" in result.err
