@@ -113,8 +113,8 @@ class Ledger:
         self.checkpointed(keep)
 
     def totals(self, now: float) -> Goodput:
-        """Where all worker-seconds until `now` have gone."""
-        now = max(now, self._now)
+        """Where all worker-seconds until `now` have gone. Never less, in all, than an earlier answer."""
+        now = self._advance(now)
         seconds = dict(self._past)
         for account in self._accounts.values():
             account.add_to(seconds, now)

@@ -5,6 +5,13 @@ from __future__ import annotations
 import time
 
 
+def process_began() -> float:
+    """When this process was started, in seconds since the epoch: before its first import."""
+    import psutil
+
+    return float(psutil.Process().create_time())
+
+
 class Timeline:
     """Phases end to end, from the moment that the process began.
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import sys
-import time
 
-BEGAN = time.time()
+import typer
 
-import typer  # noqa: E402
-
-from orchestrator.cli import checkpoint, data, run  # noqa: E402
-from workers.errors import LockstepError  # noqa: E402
-
-INTERRUPTED = 130
+from orchestrator.cli import checkpoint, data, run
+from orchestrator.exit_codes import INTERRUPTED
+from workers.errors import LockstepError
 
 app = typer.Typer(
     name="lockstep",
@@ -38,7 +34,7 @@ def entry() -> None:
 
 
 def complain(error: LockstepError) -> None:
-    """Say on stderr what was wrong, where, and what would be right; as JSON on stdout if that was asked for."""
+    """Say what was wrong, where, and what would be right; on stdout too if JSON was asked for."""
     print(f"error: {error}", file=sys.stderr)
     if "--json" in sys.argv[1:]:
         import json

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.exit_codes import INTERRUPTED
+
 METRICS_ADDRESS = "127.0.0.1:9464"
 
 
@@ -38,17 +40,16 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout.")] = False,
 ) -> None:
     """Train a job on this machine (or a running Ray cluster) and follow it to the end."""
-    from orchestrator.cli import main
     from orchestrator.cli.console import Console
     from orchestrator.cli.report import print_report
     from orchestrator.run import Options, execute, prepare
     from orchestrator.spec import load_job
-    from orchestrator.timeline import Timeline
+    from orchestrator.timeline import Timeline, process_began
     from workers.errors import InputError
 
     if resume and fresh:
         raise InputError("--resume and --fresh contradict each other", fix="choose one")
-    timeline = Timeline(main.BEGAN)
+    timeline = Timeline(process_began())
     timeline.mark("imports")
     options = Options(
         workers=workers, resume=resume, fresh=fresh, cluster=cluster, log=log, metrics_address=metrics
@@ -61,7 +62,7 @@ def run(
             outcome, view = execute(prepared, console)
     except KeyboardInterrupt:
         print("interrupted before training began", file=sys.stderr)
-        raise typer.Exit(main.INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
     finally:
         console.close()
     print_report(view, sys.stderr)

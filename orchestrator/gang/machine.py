@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.exit_codes import FAILED, INTERRUPTED
 from orchestrator.gang.commands import Announce, Command, Commit, Form
 from orchestrator.gang.events import CommitFailed, Committed, GangEvent, Interrupted, Lost
 from orchestrator.gang.states import Ended, Outcome, Starting, State, Training
@@ -13,8 +14,6 @@ from workers.protocol import Failed, Fault, Finished, Membership, Ready, Saved
 from workers.tree import dyadic_assignment
 
 Step = tuple[State, tuple[Command, ...]]
-
-FAILED, INTERRUPTED = 1, 130
 
 
 class IllegalEvent(Exception):
