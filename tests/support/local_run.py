@@ -1,0 +1,61 @@
+"""Parts of an engine in one process: a replica, warmed up and alone in its generation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tests.support.events import train_job
+from workers.buffers import StepBuffers
+from workers.data.schedule import Schedule
+from workers.exchange import Alone
+from workers.protocol import TrainJob
+from workers.recipe import Recipe
+from workers.replica import Replica
+from workers.step import StepRunner, Team
+from workers.telemetry import Stopwatch
+from workers.warmup import WarmUp, warm_up_elastic
+
+CPU = torch.device("cpu")
+
+
+class RowFeed:
+    """Hands out consecutive rows of a table, by the schedule; a virtual rank without rows gets nothing."""
+
+    def __init__(self, rows: torch.Tensor, schedule: Schedule) -> None:
+        self._rows, self._schedule = rows, schedule
+
+    def take(self, step: int, vrank: int) -> tuple[Any, int]:
+        part = self._schedule.at(step)
+        begin = vrank * len(self._rows) // self._schedule.vranks + part.start
+        count = part.counts[vrank]
+        return (self._rows[begin : begin + count] if count else None), count
+
+
+class LocalRun:
+    """A job of one worker, a step at a time."""
+
+    def __init__(self, recipe: Recipe, rows: torch.Tensor, **job: Any) -> None:
+        self.job: TrainJob = train_job(**job)
+        self.schedule = Schedule(
+            rows=len(rows), vranks=self.job.virtual_ranks, micro_batch=self.job.micro_batch
+        )
+        self.replica = Replica(recipe, self.job.seed, CPU)
+        self.buffers = StepBuffers(self.replica.model)
+        self.warm_up: WarmUp
+        ddp, self.warm_up = warm_up_elastic(self.replica, self.buffers, rows[:2], self.job.seed)
+        self.team = Team(exchange=Alone(CPU), hosted=[list(range(self.job.virtual_ranks))])
+        ddp.join(self.team.exchange, self.team.hosted)
+        self.ddp = ddp
+        self.runner = StepRunner(
+            job=self.job,
+            replica=self.replica,
+            buffers=self.buffers,
+            reducer=ddp,
+            feed=RowFeed(rows, self.schedule),
+            schedule=self.schedule,
+            team=self.team,
+            value_names=self.warm_up.value_names,
+            stopwatch=Stopwatch(),
+        )
