@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from workers.tree import fold_leaves
 
 _TAG = 2
 _COUNT = "count"
+_RETURN = 'return sums over the batch and "count", the number that they are divided by in the end'
 
 #: Micro-batches of one virtual rank's share of the held-out set, in stored order.
 Share = Callable[[int], Iterator[Batch]]
@@ -36,12 +37,14 @@ def evaluate(job: TrainJob, replica: Replica, share: Share, team: Team) -> dict[
     try:
         with torch.no_grad():
             sums = [_share_sums(job, replica, share(vrank)) for vrank in team.own]
-            names = next((sorted(row) for row in sums if row), None) or _learn_names(job, replica, share)
+            names = _common_names(sums) or _learn_names(job, replica, share)
     finally:
         replica.model.train(training)
     rows = [torch.tensor([row.get(name, 0.0) for name in names], dtype=torch.float64) for row in sums]
     totals = dict(zip(names, _total(rows, team), strict=True))
     count = totals.pop(_COUNT)
+    if not count:
+        raise RecipeError("evaluate counted nothing in the whole held-out set", fix=_RETURN)
     return {name: value / count for name, value in totals.items()}
 
 
@@ -49,9 +52,21 @@ def _share_sums(job: TrainJob, replica: Replica, batches: Iterator[Batch]) -> di
     sums: dict[str, float] = {}
     for number, batch in enumerate(batches):
         seed_everything("evaluate", job.seed, number)
-        for name, value in _checked(replica.recipe.evaluate(replica.model, batch)).items():
+        values = _checked(replica.recipe.evaluate(replica.model, batch))
+        _common_names([sums, values])
+        for name, value in values.items():
             sums[name] = sums.get(name, 0.0) + float(value)
     return sums
+
+
+def _common_names(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """The names of the rows that are not empty, sorted."""
+    first, *others = [sorted(row) for row in rows if row] or [[]]
+    for names in others:
+        if names != first:
+            fix = "return the same names for every batch"
+            raise RecipeError(f"evaluate returned {names}, before {first}", fix=fix)
+    return first
 
 
 def _learn_names(job: TrainJob, replica: Replica, share: Share) -> list[str]:
@@ -65,7 +80,7 @@ def _checked(values: dict[str, Tensor]) -> dict[str, Tensor]:
     if _COUNT not in values:
         raise RecipeError(
             f"evaluate returned {sorted(values)} without a count",
-            fix='return sums over the batch and "count", the number that they are divided by in the end',
+            fix=_RETURN,
         )
     return values
 
