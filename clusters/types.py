@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+#: Ray counts in units of 1e-4, floats do not: ten times 0.1 CPU must fit into one.
+_ROUNDING = 1e-6
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
@@ -18,9 +21,9 @@ class Resources:
         return Resources(cpus=self.cpus * count, gpus=self.gpus * count)
 
     def holds(self, each: Resources) -> int:
-        """How many workers that need `each` fit in here."""
-        by_cpus = self.cpus // each.cpus
-        return int(min(by_cpus, self.gpus // each.gpus) if each.gpus else by_cpus)
+        """How many workers that need `each` fit in here, if the nodes were one."""
+        parts = ((self.cpus, each.cpus), (self.gpus, each.gpus))
+        return min(int(have / need + _ROUNDING) for have, need in parts if need > 0)
 
     def __str__(self) -> str:
         parts = [f"{self.cpus:g} CPU"] + ([f"{self.gpus:g} GPU"] if self.gpus else [])

@@ -107,10 +107,9 @@ class RayCrew:
 
 
 def _check_room(count: int, each: Resources, cluster: Cluster) -> None:
-    needed, total = each.times(count), cluster.total
-    if needed.cpus > total.cpus or needed.gpus > total.gpus:
+    if cluster.total.holds(each) < count:
         raise InputError(
-            f"{count} workers with {each} each need {needed}, and the cluster has {total}",
+            f"{count} workers with {each} each need {each.times(count)}, and the cluster has {cluster.total}",
             where="workers",
             fix="use fewer workers, ask for less per worker, or add nodes",
         )

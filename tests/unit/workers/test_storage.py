@@ -130,3 +130,23 @@ def test_what_a_store_says_is_put_into_words(error: Exception, kind: type[Except
     assert type(translated) is kind
     assert translated.where == "s3://bucket/name"
     assert words in translated.what
+
+
+def test_a_parent_that_is_a_file_is_not_an_object_that_exists(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for call in (Store((tmp_path / "file").as_uri()).put, Store((tmp_path / "file").as_uri()).create):
+        with pytest.raises(AccessError, match="Not a directory"):
+            call("x", b"1")
+
+
+def test_what_killed_writers_left_can_be_removed(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "a folder"
+    assert store.remove_unfinished() == 0
+    for name in ("x", "sub/y", "sub/deep/z", "not#one"):
+        store.put(name, b"1")
+    for name in ("x#1", "sub/y#234", "sub/deep/z#5"):
+        (folder / name).write_bytes(b"half")
+    assert store.remove_unfinished("sub") == 2
+    assert store.remove_unfinished() == 1
+    assert [info.name for info in store.list()] == ["not#one", "sub/deep/z", "sub/y", "x"]
+    assert sorted(path.name for path in folder.rglob("*#*")) == ["not#one"]

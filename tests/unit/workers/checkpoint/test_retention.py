@@ -146,3 +146,13 @@ def test_erasing_leaves_nothing_of_ours(tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     erase(store)
     assert list(objects(tmp_path)) == ["notes.txt"]
+
+
+def test_a_sweep_removes_what_killed_writers_left_half_written(tmp_path) -> None:
+    store = folder_store(tmp_path)
+    save(store, SPECS, 1)
+    before = objects(tmp_path)
+    for name in ("chunks/aa.safetensors#12", "manifests/000000000002.json#3", "LATEST#456"):
+        (tmp_path / name).write_bytes(b"half")
+    sweep(store)
+    assert objects(tmp_path) == before

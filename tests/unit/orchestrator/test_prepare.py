@@ -1,0 +1,141 @@
+"""From a job file to what workers are told, and where a run starts from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator.prepare import find_origin, resolve
+from orchestrator.spec import load_job
+from tests.support.checkpoints import chunk_path, flip, folder_store, objects, save
+from tests.support.datasets import number_set
+from tests.support.events import train_job
+from workers.checkpoint.load import history
+from workers.checkpoint.tensors import TensorSpec
+from workers.data.dataset import Dataset
+from workers.errors import CheckpointError, DataError
+from workers.protocol import TrainJob
+
+SPECS = {"model/a": TensorSpec(dtype="F32", shape=(40,))}
+
+
+def job_file(folder: Path, **changes: Any) -> Path:
+    job = {
+        "name": "toy",
+        "recipe": "recipe:Toy",
+        "params": {"width": 8},
+        "seed": 3,
+        "batch": {"size": 12, "virtual_ranks": 4},
+        "stop": {"steps": 50},
+        "checkpoint": {"uri": (folder / "runs").as_uri(), "every": 5},
+        **changes,
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / "recipe.py").write_text("class Toy: ...")
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(job))
+    return path
+
+
+def resolved(path: Path) -> TrainJob:
+    return resolve(load_job(path, []), path)
+
+
+def job_at(folder: Path, **changes: Any) -> TrainJob:
+    return train_job(checkpoint_uri=folder.absolute().as_uri(), **changes)
+
+
+def test_a_job_pins_its_data_its_recipe_and_its_own_checkpoint_folder(tmp_path):
+    number_set(tmp_path / "train", 100)
+    path = job_file(tmp_path / "job", data={"train": {"uri": (tmp_path / "train").as_uri()}})
+    job = resolved(path)
+    dataset = Dataset.open((tmp_path / "train").as_uri())
+    assert job.train is not None
+    assert (job.train.rows, job.train.manifest_digest) == (100, dataset.manifest.digest)
+    assert job.checkpoint_uri == (tmp_path / "job" / "runs" / "toy").as_uri()
+    assert (job.micro_batch, job.virtual_ranks, job.steps, job.seed) == (3, 4, 50, 3)
+    assert list(job.sources) == ["recipe.py"]
+    assert resolved(path) == job
+    (tmp_path / "job" / "recipe.py").write_text("class Toy: pass")
+    assert resolved(path).recipe_digest != job.recipe_digest
+
+
+@pytest.mark.parametrize(("rows", "epochs", "steps"), [(24, 1, 2), (25, 1, 3), (25, 4, 12), (1, 2, 2)])
+def test_epochs_are_steps_in_which_each_sample_is_seen_once(tmp_path, rows, epochs, steps):
+    number_set(tmp_path / "train", rows)
+    data = {"train": {"uri": (tmp_path / "train").as_uri()}}
+    assert resolved(job_file(tmp_path / "job", data=data, stop={"epochs": epochs})).steps == steps
+
+
+def test_a_recipe_may_make_its_own_data(tmp_path):
+    job = resolved(job_file(tmp_path / "job"))
+    assert (job.train, job.evaluation) == (None, None)
+
+
+def test_missing_data_is_found_before_anything_starts(tmp_path):
+    data = {"train": {"uri": (tmp_path / "nothing").as_uri()}}
+    with pytest.raises(DataError):
+        resolved(job_file(tmp_path / "job", data=data))
+
+
+def test_a_first_run_starts_from_nothing(tmp_path):
+    assert find_origin(job_at(tmp_path), resume=False, fresh=False).manifest is None
+    origin = find_origin(job_at(tmp_path), resume=True, fresh=False)
+    assert origin.manifest is None
+    assert "no checkpoint yet" in origin.notes[0]
+
+
+def test_an_earlier_run_is_not_overwritten_by_accident(tmp_path):
+    save(folder_store(tmp_path), SPECS, 5)
+    before = objects(tmp_path)
+    with pytest.raises(CheckpointError, match="at step 5"):
+        find_origin(job_at(tmp_path), resume=False, fresh=False)
+    assert objects(tmp_path) == before
+
+
+def test_fresh_removes_the_earlier_run_and_what_was_half_written(tmp_path):
+    save(folder_store(tmp_path), SPECS, 5)
+    (tmp_path / "chunks" / "x.safetensors#77").write_bytes(b"half")
+    assert find_origin(job_at(tmp_path), resume=False, fresh=True).manifest is None
+    assert objects(tmp_path) == {}
+
+
+def test_resume_takes_the_newest_checkpoint(tmp_path):
+    store = folder_store(tmp_path)
+    newest = save(store, SPECS, 10, parent=save(store, SPECS, 5))
+    origin = find_origin(job_at(tmp_path), resume=True, fresh=False)
+    assert (origin.manifest, origin.notes) == (newest, ())
+
+
+def test_resume_passes_over_a_damaged_checkpoint_and_says_so(tmp_path):
+    store = folder_store(tmp_path)
+    good = save(store, SPECS, 5)
+    bad = save(store, SPECS, 10, parent=good)
+    flip(chunk_path(tmp_path, bad, 0), 100)
+    origin = find_origin(job_at(tmp_path), resume=True, fresh=False)
+    assert origin.manifest == good
+    assert any("altered" in note for note in origin.notes)
+    assert history(store) == [5, 10]
+
+
+def test_resume_does_not_start_over_when_all_checkpoints_are_damaged(tmp_path):
+    flip(chunk_path(tmp_path, save(folder_store(tmp_path), SPECS, 5), 0), 100)
+    with pytest.raises(CheckpointError, match="no checkpoint can be restored"):
+        find_origin(job_at(tmp_path), resume=True, fresh=False)
+
+
+def test_a_job_that_stops_before_its_checkpoint_is_refused(tmp_path):
+    save(folder_store(tmp_path), SPECS, 10)
+    with pytest.raises(CheckpointError, match="of step 10, and the job stops at 9"):
+        find_origin(job_at(tmp_path, steps=9), resume=True, fresh=False)
+    assert find_origin(job_at(tmp_path, steps=10), resume=True, fresh=False).manifest is not None
+
+
+def test_a_job_without_checkpoints_cannot_resume():
+    with pytest.raises(CheckpointError, match="saves no checkpoints"):
+        find_origin(train_job(), resume=True, fresh=False)
+    assert find_origin(replace(train_job()), resume=False, fresh=False).manifest is None

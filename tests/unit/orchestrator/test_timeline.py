@@ -1,0 +1,17 @@
+"""Phases lie end to end: their sum is the time since the process began."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator import timeline
+from orchestrator.timeline import Timeline
+
+
+def test_all_time_belongs_to_a_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([100.5, 101.0, 104.0, 104.25])
+    monkeypatch.setattr(timeline.time, "time", lambda: next(times))
+    line = Timeline(100.0)
+    for phase in ("imports", "preparation", "ray start", "preparation"):
+        line.mark(phase)
+    assert line.phases == {"imports": 0.5, "preparation": 0.75, "ray start": 3.0}
