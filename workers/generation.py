@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import timedelta
 from typing import cast
 
@@ -17,9 +18,22 @@ PATIENCE = timedelta(minutes=5)
 
 
 def serve_store(host: str) -> tuple[TCPStore, str]:
-    """Open a rendezvous store in this process; returns it (keep it alive) and its `host:port`."""
-    store = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE, use_libuv=True)
-    return store, f"{host}:{store.port}"
+    """Open a rendezvous store in this process; returns it (keep it alive) and its `host:port`.
+
+    It listens at that address alone; by itself the store would at all of the machine's.
+    """
+    listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    port: int = listener.getsockname()[1]
+    store = TCPStore(
+        host,
+        port,
+        is_master=True,
+        wait_for_workers=False,
+        timeout=PATIENCE,
+        use_libuv=True,
+        master_listen_fd=listener.detach(),
+    )
+    return store, f"{host}:{port}"
 
 
 def connect_store(address: str) -> Store:
