@@ -13,7 +13,7 @@ from tests.support.lockstep import Lockstep, Result
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 STEPS = 20  # of digits: one epoch of 15 and a part of the next
-HELD_OUT = {"digits": "test", "text": "eval"}
+HELD_OUT = {"digits": "test", "text": None}  # that of the text takes longer than the 20 steps
 WORKERS = (1, 2, 3, 4)
 
 

@@ -29,10 +29,13 @@ def index(lockstep: Lockstep, *uris: str) -> None:
             raise RuntimeError(result.err)
 
 
-def options(root: str, evaluation: str, checkpoints: object, steps: int | None = None) -> list[str]:
-    """What leads an example to this data; with fewer steps if so many are given."""
-    fields = {"data.train.uri": f"{root}/train", "data.eval.uri": f"{root}/{evaluation}"}
-    fields |= {"checkpoint.uri": f"{checkpoints}"}
+def options(root: str, evaluation: str | None, checkpoints: object, steps: int | None = None) -> list[str]:
+    """What leads an example to this data; without a held-out set, or with fewer steps, if asked for."""
+    fields = {"data.train.uri": f"{root}/train", "checkpoint.uri": f"{checkpoints}"}
+    if evaluation is None:
+        fields |= {"data.eval": "null", "evaluate": "null"}
+    else:
+        fields["data.eval.uri"] = f"{root}/{evaluation}"
     if steps is not None:
         fields |= {"stop.steps": f"{steps}", "checkpoint.every": f"{steps // 2}"}
     return [word for name, value in fields.items() for word in ("--set", f"{name}={value}")]
