@@ -75,6 +75,8 @@ class Engine:
         recipe = _timed(seconds, "recipe", lambda: load_recipe(self._job))
         replica = _timed(seconds, "model", lambda: Replica(recipe, self._job.seed, self._device))
         replica.model.train()
+        if self._job.checkpoint_uri is not None:
+            replica.scalars()  # what cannot be saved is refused here, and not at the first checkpoint
         data = _timed(seconds, "data", lambda: open_training_data(self._job, recipe))
         evaluation = open_evaluation_data(self._job, recipe)
         buffers = StepBuffers(replica.model)
