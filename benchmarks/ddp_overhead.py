@@ -2,10 +2,10 @@
 
     python benchmarks/ddp_overhead.py [--rounds 5] [--seconds 6]
 
-Both sides train the same recipe with W = 2 workers of one thread: ours streams its data and reports every step,
-the peer has all batches in memory. They run alternately; medians and the median of the rounds' ratios are printed.
-`V` is ours; the peer accumulates as many micro-batches (`peer, same micro-batches`), or takes its share of the batch
-in one pass (`peer, one pass`), which no job with more virtual ranks than workers can.
+Both sides train the same recipe with W = 2 workers of one thread: ours streams its data and reports every
+step, the peer has all batches in memory. They run alternately; medians and the median of the rounds' ratios are
+printed. `V` is ours; the peer accumulates as many micro-batches (`peer, same micro-batches`), or takes its share
+of the batch in one pass (`peer, one pass`), which no job with more virtual ranks than workers can.
 """
 
 from __future__ import annotations
@@ -125,9 +125,8 @@ def measure(case: Case, uri: str, rounds: int, seconds: float) -> None:
     for side in ("elastic", "fast"):
         for other in ("peer, same micro-batches", "peer, one pass"):
             ratios = [a / b for a, b in zip(found[side], found[other], strict=True)]
-            print(
-                f"  {side} / {other:<26}{statistics.median(ratios):6.3f}   ({min(ratios):.3f}..{max(ratios):.3f})"
-            )
+            spread = f"({min(ratios):.3f}..{max(ratios):.3f})"
+            print(f"  {side} / {other:<26}{statistics.median(ratios):6.3f}   {spread}")
 
 
 if __name__ == "__main__":

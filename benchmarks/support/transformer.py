@@ -1,4 +1,4 @@
-"""A plain pre-norm transformer of about five million parameters, as a recipe: the benchmarks' heavier model."""
+"""A plain pre-norm transformer of about five million parameters, the benchmarks' heavier model."""
 
 from __future__ import annotations
 
