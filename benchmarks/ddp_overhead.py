@@ -3,9 +3,10 @@
     python benchmarks/ddp_overhead.py [--rounds 5] [--seconds 6]
 
 Both sides train the same recipe with W = 2 workers of one thread: ours streams its data and reports every
-step, the peer has all batches in memory. They run alternately; medians and the median of the rounds' ratios are
-printed. `V` is ours; the peer accumulates as many micro-batches (`peer, same micro-batches`), or takes its share
-of the batch in one pass (`peer, one pass`), which no job with more virtual ranks than workers can.
+step, the peer has all batches in memory. They run alternately; medians and the median of the rounds' ratios
+are printed. `V` is ours; the peer accumulates as many micro-batches (`peer, same micro-batches`), or takes
+its share of the batch in one pass (`peer, one pass`), which no job with more virtual ranks than workers
+can.
 """
 
 from __future__ import annotations
