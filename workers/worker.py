@@ -33,7 +33,13 @@ class Worker:
     """
 
     def __init__(
-        self, worker_id: str, job: TrainJob, *, node: str, host: str, startup: Mapping[str, float] | None = None
+        self,
+        worker_id: str,
+        job: TrainJob,
+        *,
+        node: str,
+        host: str,
+        startup: Mapping[str, float] | None = None,
     ) -> None:
         self.outbox = Outbox()
         self._memberships: queue.SimpleQueue[Membership] = queue.SimpleQueue()

@@ -11,11 +11,18 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_page_about_the_job_file_is_up_to_date():
-    assert (ROOT / "docs/job-file.md").read_text() == page(), "python -m orchestrator.spec.document > docs/job-file.md"
+    assert (ROOT / "docs/job-file.md").read_text() == page(), (
+        "python -m orchestrator.spec.document > docs/job-file.md"
+    )
 
 
 def test_every_link_between_pages_leads_somewhere():
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
+    pages = [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("examples/**/*.md"),
+    ]
     for page_ in pages:
         for target in re.findall(r"\]\((?!https?://)([^)#]+)", page_.read_text()):
             assert (page_.parent / target).exists(), f"{page_.name} links to {target}"
