@@ -14,6 +14,7 @@ from threading import Thread
 
 from workers.checkpoint.committer import Committer
 from workers.checkpoint.load import read_manifest
+from workers.numerics.tree import dyadic_assignment
 from workers.protocol import (
     CheckpointCommitted,
     Event,
@@ -27,7 +28,6 @@ from workers.protocol import (
     TrainJob,
 )
 from workers.storage import Store
-from workers.tree import dyadic_assignment
 from workers.worker import Worker
 
 

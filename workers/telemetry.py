@@ -50,12 +50,16 @@ class Stopwatch:
 class Meter:
     """Reads this process's use of CPU, memory and GPU, at most once per `every` seconds."""
 
-    def __init__(self, device_index: int | None = None, every: float = 1.0) -> None:
+    def __init__(self, every: float = 1.0) -> None:
         import psutil
 
         self._process = psutil.Process()
-        self._gpu = _gpu_handle(device_index)
+        self._gpu: object | None = None
         self._every, self._due = every, 0.0
+
+    def watch_gpu(self, uuid: str) -> None:
+        """From now on read this GPU too. By its UUID: its number depends on what the process may see."""
+        self._gpu = _gpu_handle(uuid)
 
     def read_if_due(self) -> Usage | None:
         """A reading, or None when the last one is recent enough."""
@@ -72,15 +76,13 @@ class Meter:
         )
 
 
-def _gpu_handle(index: int | None) -> object | None:
-    if index is None:
-        return None
+def _gpu_handle(uuid: str) -> object | None:
     try:
         import pynvml
     except ModuleNotFoundError:  # the `gpu` extra; without it the numbers are absent, not wrong
         return None
     pynvml.nvmlInit()
-    return pynvml.nvmlDeviceGetHandleByIndex(index)  # type: ignore[no-any-return]
+    return pynvml.nvmlDeviceGetHandleByUUID(uuid)  # type: ignore[no-any-return]
 
 
 def _gpu_usage(handle: object | None) -> tuple[float | None, int | None]:

@@ -10,13 +10,13 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from workers.engine import Engine
 from workers.errors import LockstepError, UnreachableError
-from workers.exchange import PeerLost
+from workers.numerics.exchange import PeerLost
 from workers.outbox import Outbox
 from workers.protocol import CheckpointCommitted, Failed, Fault, Membership, Order, TrainJob
-from workers.recipes import in_user_code, user_trace
 from workers.reporter import Reporter
+from workers.training.engine import Engine
+from workers.training.recipes import in_user_code, user_trace
 
 USER_FAILED, INTERNAL = 1, 1
 

@@ -10,8 +10,8 @@ from orchestrator.exit_codes import FAILED, INTERRUPTED
 from orchestrator.gang.commands import Announce, Command, Commit, Form
 from orchestrator.gang.events import CommitFailed, Committed, GangEvent, Interrupted, Lost
 from orchestrator.gang.states import Ended, Outcome, Starting, State, Training
+from workers.numerics.tree import dyadic_assignment
 from workers.protocol import Failed, Fault, Finished, Membership, Ready, Saved
-from workers.tree import dyadic_assignment
 
 Step = tuple[State, tuple[Command, ...]]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.events import train_job
+from workers.numerics.randomness import derive
 from workers.processes import JobFailed, launch
 from workers.protocol import TrainJob
-from workers.randomness import derive
 
 RECIPE = b"""
 import os

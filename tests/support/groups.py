@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch._C._distributed_c10d import HashStore, PrefixStore, ProcessGroupGloo
 
-from workers.exchange import Alone, Exchange, GlooExchange
+from workers.numerics.exchange import Alone, Exchange, GlooExchange
 
 R = TypeVar("R")
 _store, _groups = HashStore(), count()

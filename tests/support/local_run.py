@@ -7,15 +7,15 @@ from typing import Any
 import torch
 
 from tests.support.events import train_job
-from workers.buffers import StepBuffers
 from workers.data.schedule import Schedule
-from workers.exchange import Alone
+from workers.numerics.buffers import StepBuffers
+from workers.numerics.exchange import Alone
 from workers.protocol import TrainJob
 from workers.recipe import Recipe
-from workers.replica import Replica
-from workers.step import StepRunner, Team
 from workers.telemetry import Stopwatch
-from workers.warmup import WarmUp, warm_up_elastic
+from workers.training.replica import Replica
+from workers.training.step import StepRunner, Team
+from workers.training.warmup import WarmUp, warm_up_elastic
 
 CPU = torch.device("cpu")
 

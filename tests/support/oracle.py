@@ -24,7 +24,7 @@ from torch.utils.data import default_collate
 from workers.data.dataset import Dataset
 from workers.data.order import SampleOrder
 from workers.data.schedule import Schedule
-from workers.randomness import derive, seed_everything
+from workers.numerics.randomness import derive, seed_everything
 
 Batches = list[tuple[Any, int]]  # one per virtual rank; (None, 0) where it has no sample
 

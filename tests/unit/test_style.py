@@ -53,7 +53,7 @@ PURE = [
     "orchestrator/spec/problems.py",
     "orchestrator/spec/yaml_lines.py",
     "workers/protocol.py",
-    "workers/tree.py",
+    "workers/numerics/tree.py",
     "workers/data/order.py",
     "workers/data/permutation.py",
     "workers/data/schedule.py",

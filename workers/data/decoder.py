@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from workers.data.permutation import Int64
-from workers.randomness import derive
+from workers.numerics.randomness import derive
 from workers.recipe import Batch, Recipe, Sample
 
 EVALUATION = -1  # the epoch of held-out samples: their random streams are the same at every evaluation

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from workers.data.permutation import Int64, Permutation
-from workers.randomness import derive
+from workers.numerics.randomness import derive
 
 Shuffle = Literal["auto", "global", "windowed"]
 

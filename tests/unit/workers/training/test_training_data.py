@@ -1,0 +1,88 @@
+"""Batches come from a data set, or from the recipe; the same ones whoever asks, and from any step on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.support.datasets import number_set
+from tests.support.events import train_job
+from workers.errors import DataError
+from workers.protocol import DataSource, TrainJob
+from workers.recipe import Recipe
+from workers.training.training_data import RecipeData, open_evaluation_data, open_training_data
+
+V, MICRO, ROWS = 4, 3, 41
+
+
+class Numbers(Recipe):
+    def decode(self, sample, rng):
+        return sample["number"]
+
+    def collate(self, samples):
+        return np.array(samples)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> DataSource:
+    folder = tmp_path_factory.mktemp("set")
+    dataset = number_set(folder, ROWS)
+    return DataSource(uri=folder.as_uri(), manifest_digest=dataset.manifest.digest, rows=ROWS)
+
+
+def job(train: DataSource | None, **changes: object) -> TrainJob:
+    return train_job(train=train, virtual_ranks=V, batch_size=V * MICRO, steps=8, **changes)
+
+
+def taken(data, vranks, start: int, stop: int) -> dict[tuple[int, int], list[int]]:
+    with data.feed(vranks, start) as feed:
+        found = {}
+        for step in range(start, stop):
+            for vrank in vranks:
+                batch, count = feed.take(step, vrank)
+                found[step, vrank] = [] if batch is None else batch.tolist()
+                assert len(found[step, vrank]) == count == data.schedule.at(step).counts[vrank]
+        return found
+
+
+def test_an_epoch_has_every_sample_once_and_resuming_elsewhere_changes_nothing(source):
+    data = open_training_data(job(source), Numbers())
+    steps = data.schedule.steps_per_epoch
+    whole = taken(data, range(V), 0, 2 * steps)
+    for epoch in (0, 1):
+        rows = [n for (step, _), batch in whole.items() for n in batch if step // steps == epoch]
+        assert sorted(rows) == list(range(ROWS))
+    for vranks in ([0, 3], [1], [2]):
+        resumed = taken(open_training_data(job(source), Numbers()), vranks, 3, 2 * steps)
+        assert resumed == {place: batch for place, batch in whole.items() if place in resumed}
+
+
+def test_the_warm_up_sees_a_batch_of_the_usual_size(source):
+    assert len(open_training_data(job(source), Numbers()).first_batch()) == MICRO
+
+
+def test_a_data_set_that_was_changed_since_is_refused(source):
+    other = DataSource(uri=source.uri, manifest_digest="0" * 64, rows=ROWS)
+    with pytest.raises(DataError):
+        open_training_data(job(other), Numbers())
+
+
+def test_the_held_out_set_is_shared_by_micro_batches(source):
+    assert open_evaluation_data(job(None), Numbers()) is None
+    held_out = open_evaluation_data(job(None, evaluation=source), Numbers())
+    assert held_out is not None
+    shares = [[batch.tolist() for batch in held_out.share(vrank)] for vrank in range(V)]
+    batches = [list(range(start, min(start + MICRO, ROWS))) for start in range(0, ROWS, MICRO)]
+    assert shares == [batches[vrank::V] for vrank in range(V)]
+
+
+def test_a_recipe_that_makes_its_own_data_gets_seed_step_and_size():
+    data = open_training_data(job(None), Numbers())
+    assert isinstance(data, RecipeData)
+    with data.feed(range(V), 5) as feed:
+        batches = {(step, v): feed.take(step, v)[0] for step in (5, 6) for v in range(V)}
+    assert all(batch["step"] == step and batch["size"] == MICRO for (step, _), batch in batches.items())
+    assert len({batch["seed"] for batch in batches.values()}) == 2 * V
+    other = open_training_data(job(None, seed=1), Numbers()).first_batch()
+    assert other["seed"] != data.first_batch()["seed"]
+    assert data.schedule.at(7).counts == (MICRO,) * V

@@ -1,0 +1,1 @@
+"""What every bit depends on: the fixed tree, random streams, the environment, and how tensors travel."""

@@ -1,0 +1,86 @@
+"""Forms one generation's process group, under a prefix that no other generation ever uses."""
+
+from __future__ import annotations
+
+import socket
+from datetime import timedelta
+from typing import cast
+
+import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore, PrefixStore, Store, TCPStore
+
+from workers.numerics.exchange import Alone, Exchange, GlooExchange, Mesh, NcclExchange
+from workers.protocol import Membership
+
+#: How long members wait for one another when they meet, and for a transfer with a silent peer.
+PATIENCE = timedelta(minutes=5)
+
+
+def serve_store(host: str) -> tuple[TCPStore, str]:
+    """Open a rendezvous store in this process; returns it (keep it alive) and its `host:port`.
+
+    It listens at that address alone; by itself the store would at all of the machine's.
+    """
+    listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    port: int = listener.getsockname()[1]
+    store = TCPStore(
+        host,
+        port,
+        is_master=True,
+        wait_for_workers=False,
+        timeout=PATIENCE,
+        use_libuv=True,
+        master_listen_fd=listener.detach(),
+    )
+    return store, f"{host}:{port}"
+
+
+def connect_store(address: str) -> Store:
+    """Connect to the store that another process serves."""
+    host, port = address.rsplit(":", 1)
+    return TCPStore(host, int(port), is_master=False, wait_for_workers=False, timeout=PATIENCE)
+
+
+def form(membership: Membership, rank: int, device: torch.device, job: str, host: str) -> Exchange:
+    """Connect this worker to all members of a generation; returns when it is connected to every one.
+
+    `host` is the address at which the others reach this worker: left to itself, gloo looks up the machine's
+    name, which many systems resolve to loopback.
+
+    The group is not registered with torch.distributed: it has no global state, and the one before it can
+    be dropped without ceremony.
+    """
+    world = len(membership.workers)
+    if world == 1:
+        return Alone(device)
+    store = PrefixStore(f"{job}/{membership.generation}", connect_store(membership.store))
+    if device.type == "cuda":
+        options = dist.ProcessGroupNCCL.Options()
+        options._timeout = PATIENCE
+        nccl = cast(Mesh, dist.ProcessGroupNCCL(store, rank, world, options))
+        return NcclExchange(nccl, rank, world, device)
+    gloo_options = dist.ProcessGroupGloo._Options()  # type: ignore[attr-defined]
+    gloo_options._devices = [dist.ProcessGroupGloo.create_device(hostname=host)]
+    gloo_options._timeout = PATIENCE
+    gloo = cast(Mesh, dist.ProcessGroupGloo(store, rank, world, gloo_options))
+    return GlooExchange(gloo, rank, world)
+
+
+def join_default_group(membership: Membership, rank: int, device: torch.device, job: str) -> None:
+    """Make the members torch.distributed's default group, for `numerics: fast` (stock DDP)."""
+    store = PrefixStore(f"{job}/{membership.generation}/fast", connect_store(membership.store))
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    world = len(membership.workers)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
+
+
+def join_own_group() -> None:
+    """Make this process alone torch.distributed's default group.
+
+    DistributedDataParallel insists on a group and runs collectives of its own in it (shapes, buckets). In a
+    group of one these can never wait for anybody, whatever the other workers do; gradients travel through the
+    communication hook instead.
+    """
+    if not dist.is_initialized():
+        dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)

@@ -1,0 +1,95 @@
+"""A step's logged numbers: each virtual rank's loss and values, gathered and folded in tree order.
+
+They travel while the last backward pass runs, and the sums are as exact as the gradients: the same tree, in
+float64, on every worker. So all workers know the same losses, whatever their number is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Real
+
+import torch
+from torch import Tensor
+
+from workers.errors import RecipeError
+from workers.numerics.exchange import Exchange, Pending, all_gather
+from workers.numerics.tree import fold_leaves
+
+_TAG = 0
+
+
+class Tally:
+    """Collects one row per virtual rank: its loss, then its values in name order, times its weight.
+
+    Args:
+        exchange: this worker's connection to the other members.
+        hosted: virtual ranks by DDP rank.
+        names: of the values that the recipe's `loss` returns beside the loss.
+    """
+
+    def __init__(self, exchange: Exchange, hosted: Sequence[Sequence[int]], names: Sequence[str]) -> None:
+        self._exchange, self._hosted, self._names = exchange, hosted, tuple(names)
+        self._width = 1 + len(self._names)
+        self._rows: list[Tensor] = []
+        self._gathered: dict[int, Tensor] = {}
+        self._pending: Pending
+
+    def add(self, loss: Tensor, values: Mapping[str, object], weight: float) -> None:
+        """Add the row of the next hosted virtual rank.
+
+        Args:
+            loss: one number.
+            values: numbers, or tensors with one element.
+            weight: its samples, or 1 when all virtual ranks have equally many.
+
+        Raises:
+            RecipeError: the values have other names than at first, or are not numbers.
+        """
+        if tuple(sorted(values)) != self._names:
+            raise RecipeError(
+                f"loss returned the values {sorted(values)}, at first {list(self._names)}",
+                fix="return the same names for every batch",
+            )
+        row = [loss, *(_number(name, values[name]) for name in self._names)]
+        numbers = [value.detach().to(self._exchange.device, torch.float64).reshape(()) for value in row]
+        self._rows.append(torch.stack(numbers) * weight)
+
+    def add_nothing(self) -> None:
+        """The row of a virtual rank without a sample."""
+        self._rows.append(torch.zeros(self._width, dtype=torch.float64, device=self._exchange.device))
+
+    def send(self) -> None:
+        """All own rows are in: exchange them with the other members."""
+        own = torch.cat(self._rows)
+        self._gathered = {
+            rank: own if rank == self._exchange.rank else own.new_empty(len(vranks) * self._width)
+            for rank, vranks in enumerate(self._hosted)
+        }
+        self._pending = all_gather(self._exchange, own, self._gathered, _TAG)
+        self._rows = []
+
+    def finish(self, divisor: float) -> tuple[float, dict[str, float]]:
+        """Mean loss and mean values over the step."""
+        self._pending.wait()
+        rows: dict[int, list[float]] = {}
+        for rank, vranks in enumerate(self._hosted):
+            table = self._gathered[rank].view(len(vranks), self._width).tolist()
+            rows |= dict(zip(vranks, table, strict=True))
+        totals = fold_leaves([rows[vrank] for vrank in sorted(rows)], _add)
+        loss, *values = (total / divisor for total in totals)
+        return loss, dict(zip(self._names, values, strict=True))
+
+
+def _number(name: str, value: object) -> Tensor:
+    if isinstance(value, Real):
+        return torch.tensor(float(value), dtype=torch.float64)
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value
+    shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+    fix = "return numbers, or tensors with one element"
+    raise RecipeError(f"loss returned a {type(value).__name__}{shape} as value {name}", fix=fix)
+
+
+def _add(left: list[float], right: list[float]) -> list[float]:
+    return [a + b for a, b in zip(left, right, strict=True)]

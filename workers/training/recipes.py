@@ -1,0 +1,121 @@
+"""From a job's `recipe: module:Class` to an object: import, construct, and blame the right code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import sysconfig
+import tempfile
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, TracebackType
+
+from workers.errors import LockstepError, RecipeError
+from workers.protocol import TrainJob
+from workers.recipe import Recipe
+
+_OURS = f"{Path(__file__).parents[1]}{os.sep}"  # all of workers
+#: Neither ours nor the recipe's: the standard library, and what is installed beside us.
+_LIBRARIES = tuple(
+    f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+
+
+def load_recipe(job: TrainJob) -> Recipe:
+    """Import the job's recipe, from beside the job file first, and construct it with its parameters.
+
+    Raises:
+        RecipeError: it does not import, is not a Recipe, or does not take these parameters. Its cause is the
+            user's own error, if there is one (see `user_trace`).
+    """
+    module_name, _, class_name = job.recipe.partition(":")
+    folder = _source_folder(job)
+    if folder is not None:
+        sys.path.insert(0, str(folder))
+    kind = _recipe_class(_imported(module_name), class_name)
+    try:
+        return kind(**job.params)
+    except Exception as error:
+        what = f"{job.recipe} cannot be made from its params: {error}"
+        raise RecipeError(what, where="params", fix="see its __init__") from error
+
+
+def _imported(module_name: str) -> ModuleType:
+    try:
+        return importlib.import_module(module_name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
+            fix = f"put {module_name}.py beside the job file, or install it on every node"
+            raise RecipeError(f"there is no module {module_name}", where="recipe", fix=fix) from None
+        what = f"module {module_name} does not import: {type(error).__name__}: {error}"
+        raise RecipeError(what, where="recipe") from error
+
+
+def _recipe_class(module: ModuleType, name: str) -> type[Recipe]:
+    found = getattr(module, name, None)
+    if isinstance(found, type) and issubclass(found, Recipe):
+        return found
+    own = [
+        n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Recipe) and v != Recipe
+    ]
+    what, where = f"{name or '(nothing)'} is not a recipe", f"recipe: {module.__name__}:{name}"
+    raise RecipeError(
+        what, where=where, fix=f"{module.__name__} has {', '.join(own) or 'no subclass of workers.Recipe'}"
+    )
+
+
+def user_trace(error: BaseException) -> str:
+    """The traceback of an error as the recipe's author wants it: their frames on top, ours left out.
+
+    A LockstepError that was raised from another one shows that one's. An error that never was in user code
+    keeps its whole traceback.
+    """
+    if isinstance(error, LockstepError) and error.__cause__ is not None:
+        error = error.__cause__
+    trace = next(filter(_is_users, _frames(error)), None)
+    if trace is None and not isinstance(error, SyntaxError):  # which names the place in its own text
+        trace = error.__traceback__
+    return "".join(traceback.format_exception(type(error), error, trace))
+
+
+def in_user_code(error: BaseException) -> bool:
+    """Whether the error came out of a call into the recipe, or says that its source cannot be read."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return not error.filename.startswith((_OURS, *_LIBRARIES))
+    return any(map(_is_users, _frames(error)))
+
+
+def _frames(error: BaseException) -> Iterator[TracebackType]:
+    trace = error.__traceback__
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
+
+
+def _is_users(trace: TracebackType) -> bool:
+    file = trace.tb_frame.f_code.co_filename
+    return not file.startswith(("<", _OURS, *_LIBRARIES))
+
+
+def _source_folder(job: TrainJob) -> Path | None:
+    """The submitter's folder when this machine sees the same files in it, else a copy of what was sent."""
+    if not job.sources:
+        return None
+    if job.source_folder is not None:
+        folder = Path(job.source_folder)
+        if all(_holds(folder / name, content) for name, content in job.sources.items()):
+            return folder
+    copy = Path(tempfile.mkdtemp(prefix="lockstep-recipe-"))
+    for name, content in job.sources.items():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes(content)
+    return copy
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False

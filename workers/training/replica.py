@@ -1,0 +1,227 @@
+"""One copy of a job's whole state: model, buffers, optimizer, schedule and whatever else the recipe keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from workers.checkpoint.tensors import RawTensor, TensorSpec
+from workers.digest import state_digest
+from workers.errors import CheckpointError, RecipeError
+from workers.numerics.randomness import seed_everything
+from workers.recipe import Recipe
+from workers.training import plain
+
+_DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
+    torch.uint8: "U8", torch.bool: "BOOL", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
+    torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64", torch.complex64: "C64",
+}  # fmt: skip
+_TORCH_DTYPES = {name: dtype for dtype, name in _DTYPES.items()}
+#: Slots that count steps or products over steps, in torch's optimizers.
+_COUNTS = frozenset({"step", "mu_product"})
+
+
+class Replica:
+    """The state of a job after `step` committed steps, on one worker.
+
+    Args:
+        recipe: the user's recipe.
+        seed: the job's seed; the initial weights depend on it alone.
+        device: where the model lives.
+    """
+
+    def __init__(self, recipe: Recipe, seed: int, device: torch.device) -> None:
+        seed_everything("init", seed)
+        self.recipe = recipe
+        self.model = _checked(recipe.build_model(), nn.Module, "build_model").to(device)
+        self.optimizer = _checked(
+            recipe.build_optimizer(self.model), torch.optim.Optimizer, "build_optimizer"
+        )
+        self.schedule = _checked_schedule(recipe.build_schedule(self.optimizer))
+        self.step = 0
+        self._names = {parameter: name for name, parameter in self.model.named_parameters()}
+        if not any(parameter.requires_grad for parameter in self._names):
+            fix = "leave requires_grad on for what is to be trained"
+            raise RecipeError("the model of build_model has no parameter to train", fix=fix)
+        if any(parameter not in self._names for parameter in self._optimized()):
+            raise RecipeError(
+                "build_optimizer uses a parameter that is not in the model",
+                fix="put every trained parameter into the module that build_model returns",
+            )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the state by its key; live tensors, not copies.
+
+        Buffers are all included, persistent or not: one that changes belongs to the state, whatever its flag.
+        Tied parameters appear once, under the first of their names.
+        """
+        found = {f"model/{name}": tensor.detach() for name, tensor in self.model.named_parameters()}
+        found |= {f"model/{name}": tensor for name, tensor in self.model.named_buffers()}
+        for parameter, slots in self.optimizer.state.items():
+            for slot, value in slots.items():
+                if isinstance(value, Tensor):
+                    found[f"optimizer/{self._names[parameter]}/{slot}"] = value
+        return found | {f"extra/{name}": value for name, value in self.recipe.extra_state().items()}
+
+    def specs(self) -> dict[str, TensorSpec]:
+        """Key → dtype, shape, and whether training ever changes it."""
+        frozen = {f"model/{n}" for n, p in self.model.named_parameters() if not p.requires_grad}
+        return {
+            key: TensorSpec(dtype=_dtype_name(key, t), shape=tuple(t.shape), frozen=key in frozen)
+            for key, t in self.tensors().items()
+        }
+
+    def raw(self) -> dict[str, RawTensor]:
+        """Every tensor as bytes: without a copy where it is contiguous and on the CPU."""
+        return {key: to_raw(key, tensor) for key, tensor in self.tensors().items()}
+
+    def digest(self) -> str:
+        """The state digest."""
+        return state_digest(self.raw())
+
+    def scalars(self) -> dict[str, Any]:
+        """All state that is not tensors, as JSON values.
+
+        Raises:
+            RecipeError: the schedule or the optimizer keeps something that JSON cannot hold.
+        """
+        schedule = self.schedule.state_dict() if self.schedule is not None else None
+        groups = [
+            {name: _unwrap(value) for name, value in group.items() if name != "params"}
+            for group in self.optimizer.param_groups
+        ]
+        slots = {
+            self._names[p]: {slot: v for slot, v in values.items() if not isinstance(v, Tensor)}
+            for p, values in self.optimizer.state.items()
+        }
+        try:
+            return {
+                "schedule": plain.encode(schedule, "build_schedule's state"),
+                "optimizer_groups": plain.encode(groups, "optimizer.param_groups"),
+                "optimizer_slots": plain.encode({n: s for n, s in slots.items() if s}, "optimizer.state"),
+            }
+        except plain.NotPlain as error:
+            raise RecipeError(
+                f"state that cannot be saved: {error}", fix="keep numbers, strings, lists, dicts and tensors"
+            ) from error
+
+    def adopt(self, tensors: Mapping[str, RawTensor], scalars: Mapping[str, Any], step: int) -> None:
+        """Take over a saved state, in place.
+
+        Raises:
+            CheckpointError: its tensors are not those of this recipe.
+        """
+        model = {f"model/{n}": t for n, t in [*self.model.named_parameters(), *self.model.named_buffers()]}
+        model |= {f"extra/{name}": tensor for name, tensor in self.recipe.extra_state().items()}
+        _check_same_tensors(model, tensors)
+        with torch.no_grad():
+            for key, tensor in model.items():
+                tensor.copy_(from_raw(tensors[key]))
+        self._adopt_optimizer(tensors, plain.decode(dict(scalars)))
+        self.step = step
+
+    def _adopt_optimizer(self, tensors: Mapping[str, RawTensor], scalars: Mapping[str, Any]) -> None:
+        slots = {name: dict(values) for name, values in scalars["optimizer_slots"].items()}
+        by_name = {name: parameter for parameter, name in self._names.items()}
+        counts_on_cpu = {  # where torch keeps step counts, unless asked otherwise
+            self._names[parameter]
+            for group in self.optimizer.param_groups
+            if not (group.get("fused") or group.get("capturable"))
+            for parameter in group["params"]
+        }
+        for key, raw in tensors.items():
+            if key.startswith("optimizer/"):
+                name, slot = key.removeprefix("optimizer/").rsplit("/", 1)
+                value, parameter = from_raw(raw), by_name[name]
+                if slot not in _COUNTS or name not in counts_on_cpu:
+                    value = _laid_out_like(parameter, value)
+                slots.setdefault(name, {})[slot] = value
+        self.optimizer.state.clear()
+        for name, values in slots.items():
+            self.optimizer.state[by_name[name]] = values
+        for group, saved in zip(self.optimizer.param_groups, scalars["optimizer_groups"], strict=True):
+            for name, value in saved.items():
+                if isinstance(group.get(name), Tensor):
+                    group[name].fill_(value)
+                else:
+                    group[name] = value
+        if self.schedule is not None:
+            self.schedule.load_state_dict(scalars["schedule"])
+
+    def _optimized(self) -> list[nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+
+def to_raw(key: str, tensor: Tensor) -> RawTensor:
+    """A tensor's bytes, little-endian and contiguous; shares memory with a contiguous CPU tensor."""
+    settled = tensor.detach().resolve_conj().resolve_neg().cpu()  # torch may conjugate and negate lazily
+    octets = settled.contiguous().reshape(-1).view(torch.uint8)
+    return RawTensor(dtype=_dtype_name(key, tensor), shape=tuple(tensor.shape), data=octets.numpy().data)
+
+
+def from_raw(raw: RawTensor) -> Tensor:
+    """A fresh CPU tensor with a copy of these bytes."""
+    if not len(raw.data):
+        return torch.empty(raw.shape, dtype=_TORCH_DTYPES[raw.dtype])
+    flat = torch.frombuffer(bytearray(raw.data), dtype=torch.uint8)
+    return flat.view(_TORCH_DTYPES[raw.dtype]).reshape(raw.shape).clone()
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """Where and how an optimizer lays out a slot: like its parameter, if they have the same shape.
+
+    Kernels run in memory order, and their vectorised and their scalar parts may round differently.
+    """
+    if value.shape != parameter.shape:
+        return value.to(parameter.device)
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _dtype_name(key: str, tensor: Tensor) -> str:
+    if tensor.dtype not in _DTYPES:
+        raise RecipeError(f"tensors of type {tensor.dtype} cannot be saved", where=key)
+    return _DTYPES[tensor.dtype]
+
+
+def _unwrap(value: Any) -> Any:
+    return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+
+
+def _checked(value: Any, kind: type, method: str) -> Any:
+    if not isinstance(value, kind):
+        raise RecipeError(
+            f"{method} returned a {type(value).__name__}", fix=f"return a torch {kind.__name__}"
+        )
+    return value
+
+
+def _checked_schedule(schedule: Any) -> LRScheduler | None:
+    if schedule is None:
+        return None
+    if isinstance(schedule, ReduceLROnPlateau):
+        fix = "use a schedule that depends on the step alone"
+        raise RecipeError("build_schedule returned a ReduceLROnPlateau, which needs a metric", fix=fix)
+    checked: LRScheduler = _checked(schedule, LRScheduler, "build_schedule")
+    return checked
+
+
+def _check_same_tensors(own: Mapping[str, Tensor], saved: Mapping[str, RawTensor]) -> None:
+    theirs = {key for key in saved if not key.startswith("optimizer/")}
+    for problem, keys in (("lacks", own.keys() - theirs), ("has an unknown", theirs - own.keys())):
+        if keys:
+            raise CheckpointError(
+                f"the checkpoint {problem} {min(keys)}", fix="resume with the recipe that wrote it"
+            )
+    for key, tensor in own.items():
+        if tuple(tensor.shape) != tuple(saved[key].shape) or _dtype_name(key, tensor) != saved[key].dtype:
+            raise CheckpointError(
+                f"{key} is {saved[key].dtype} {tuple(saved[key].shape)} in the checkpoint "
+                f"and {_dtype_name(key, tensor)} {tuple(tensor.shape)} in the recipe",
+                fix="resume with the recipe that wrote it",
+            )

@@ -1,0 +1,141 @@
+"""One step: V micro-batches, one reduced gradient, one update."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from workers.data.schedule import Schedule
+from workers.errors import RecipeError
+from workers.numerics.buffers import StepBuffers
+from workers.numerics.ddp import GradientReducer
+from workers.numerics.exchange import Exchange
+from workers.numerics.randomness import seed_everything
+from workers.numerics.tally import Tally
+from workers.protocol import Activity, TrainJob
+from workers.recipe import Batch, Recipe
+from workers.telemetry import Stopwatch
+from workers.training.replica import Replica
+
+
+class Feed(Protocol):
+    """Where micro-batches come from."""
+
+    def take(self, step: int, vrank: int) -> tuple[Batch | None, int]:
+        """The micro-batch of a virtual rank in a step (counted from 0), and how many samples it has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What a step leaves behind for the log; equal on all workers."""
+
+    loss: float
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Team:
+    """This worker's place in a generation: its connection, and who hosts which virtual ranks."""
+
+    exchange: Exchange
+    hosted: Sequence[Sequence[int]]
+
+    @property
+    def own(self) -> Sequence[int]:
+        """The virtual ranks of this worker, ascending."""
+        return self.hosted[self.exchange.rank]
+
+    @property
+    def first_owner(self) -> int:
+        """The DDP rank that hosts virtual rank 0."""
+        return next(rank for rank, vranks in enumerate(self.hosted) if 0 in vranks)
+
+
+class StepRunner:
+    """Runs steps of one generation on one worker."""
+
+    def __init__(
+        self,
+        *,
+        job: TrainJob,
+        replica: Replica,
+        buffers: StepBuffers,
+        reducer: GradientReducer,
+        feed: Feed,
+        schedule: Schedule,
+        team: Team,
+        value_names: Sequence[str],
+        stopwatch: Stopwatch,
+    ) -> None:
+        self._job, self._replica, self._buffers, self._reducer = job, replica, buffers, reducer
+        self._feed, self._schedule, self._team, self._stopwatch = feed, schedule, team, stopwatch
+        self._tally = Tally(team.exchange, team.hosted, value_names)
+        self._trained = [p for p in replica.model.parameters() if p.requires_grad]
+
+    def run(self) -> StepResult:
+        """The replica's next step. All that it depends on is the replica's state and the step's number."""
+        counts = self._schedule.at(self._replica.step).counts
+        total = sum(counts)
+        full = all(count == self._job.micro_batch for count in counts)
+        self._buffers.begin()
+        for vrank in self._team.own:
+            with self._stopwatch.within(Activity.DATA_WAIT):
+                batch, count = self._feed.take(self._replica.step, vrank)
+            if count:
+                self._pass(vrank, batch, count, total, full)
+            else:
+                self._skip(vrank)
+        return self._update(divisor=self._job.virtual_ranks if full else total)
+
+    def _pass(self, vrank: int, batch: Batch, count: int, total: int, full: bool) -> None:
+        """Forward and backward pass of one virtual rank; its mean loss counts for its samples."""
+        seed_everything("step", self._job.seed, self._replica.step, vrank)
+        with self._reducer.passes(vrank):
+            loss, values = call_loss(self._replica.recipe, self._reducer.module, batch)
+            self._tally.add(loss, values, 1.0 if full else float(count))
+            if vrank == self._team.own[-1]:
+                self._tally.send()
+            scale = self._reducer.scale(count, total, full)
+            (loss if scale is None else loss * scale).backward()
+        self._buffers.after(vrank)
+
+    def _skip(self, vrank: int) -> None:
+        self._tally.add_nothing()
+        if vrank == self._team.own[-1]:
+            self._tally.send()
+        self._reducer.skip(vrank)
+
+    def _update(self, divisor: float) -> StepResult:
+        """Reduce, clip, apply: in this order, so that clipping sees the gradient of the whole batch."""
+        replica = self._replica
+        with self._stopwatch.within(Activity.REDUCE_WAIT):
+            self._reducer.finish(divisor)
+            loss, values = self._tally.finish(divisor)
+            self._buffers.finish(self._team.exchange, self._team.first_owner)
+        if self._job.max_grad_norm is not None:
+            norm = torch.nn.utils.clip_grad_norm_(self._trained, self._job.max_grad_norm)
+            values["grad_norm"] = norm.item()
+        values["learning_rate"] = float(replica.optimizer.param_groups[0]["lr"])
+        replica.optimizer.step()
+        replica.model.zero_grad(set_to_none=True)  # also of parameters that the optimizer leaves alone
+        if replica.schedule is not None:
+            replica.schedule.step()
+        replica.step += 1
+        return StepResult(loss=loss, values=values)
+
+
+def call_loss(recipe: Recipe, module: torch.nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
+    """The recipe's loss and extra values, with its contract checked."""
+    result = recipe.loss(module, batch)
+    loss, values = result if isinstance(result, tuple) else (result, {})
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise RecipeError(
+            f"loss did not return one trainable number but {found}",
+            fix="return the mean over the micro-batch, a tensor with one element that depends on the model",
+        )
+    return loss, values
