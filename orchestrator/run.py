@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 from clusters.types import Cluster, Resources
@@ -16,6 +14,7 @@ from orchestrator.bookkeeper import Bookkeeper
 from orchestrator.facts import Checkpoint
 from orchestrator.gang.commands import Commit
 from orchestrator.gang.states import Outcome
+from orchestrator.interruption import Interruption
 from orchestrator.metrics import MetricsServer
 from orchestrator.prepare import Origin, find_origin, resolve
 from orchestrator.scoreboard import Scoreboard
@@ -118,8 +117,10 @@ def execute(run: Run, display: Display) -> tuple[Outcome, JobView]:
     Raises:
         InputError: the cluster cannot hold the workers.
         UnreachableError: there is no such cluster.
+        KeyboardInterrupt: the user asked to stop before training began.
     """
     board = run.scoreboard
+    interruption = Interruption()
     with ExitStack() as stack:
         log = stack.enter_context(StepLog(run.options.log)) if run.options.log is not None else None
         books = Bookkeeper(
@@ -130,20 +131,28 @@ def execute(run: Run, display: Display) -> tuple[Outcome, JobView]:
         stack.callback(metrics.stop)
         for note in [*run.origin.notes, *([metrics.notice] if metrics.notice else [])]:
             books.note(note)
-        cluster = stack.enter_context(_cluster(run))
-        run.timeline.mark("ray start")
-        outcome = _supervise(run, cluster, books, display)
+        with interruption.watching():
+            cluster = stack.enter_context(_cluster(run, interruption))
+            run.timeline.mark("ray start")
+            outcome = _supervise(run, cluster, books, display, interruption)
         books.ended(outcome)
     return outcome, board.view(time.time())
 
 
-def _supervise(run: Run, cluster: Cluster, books: Bookkeeper, display: Display) -> Outcome:
+def _supervise(
+    run: Run, cluster: Cluster, books: Bookkeeper, display: Display, interruption: Interruption
+) -> Outcome:
     from orchestrator.executor import RayCrew
     from orchestrator.supervisor import Supervisor
 
     names = tuple(f"worker-{number}" for number in range(run.workers_on(cluster)))
     books.queued(names)
-    crew = RayCrew(run.job, names, run.each, cluster, waiting=lambda _: display.update())
+
+    def waiting(seconds: float) -> None:
+        display.update()
+        interruption.check()
+
+    crew = RayCrew(run.job, names, run.each, cluster, waiting)
     books.placed(names)
     run.timeline.mark("placement")
     supervisor = Supervisor(
@@ -153,9 +162,10 @@ def _supervise(run: Run, cluster: Cluster, books: Bookkeeper, display: Display) 
         commit=_commits(run, cluster, names),
         observers=[books],
         idle=display.update,
+        interruption=interruption,
     )
     try:
-        with _interruptible(supervisor.interrupt):
+        with interruption.watching():  # Ray has taken SIGTERM for itself
             return supervisor.run()
     finally:
         crew.dismiss()
@@ -172,43 +182,24 @@ def _commits(run: Run, cluster: Cluster, workers: tuple[str, ...]) -> Callable[[
 
 
 @contextmanager
-def _cluster(run: Run) -> Iterator[Cluster]:
+def _cluster(run: Run, interruption: Interruption) -> Iterator[Cluster]:
     from clusters import local, ray_cluster
 
-    if run.options.cluster == "local":
-        try:
-            yield local.start(run.each.times(run.options.workers or run.spec.workers.min))
-        finally:
-            local.stop()
-        return
     try:
-        cluster = ray_cluster.connect(run.options.cluster)
+        if run.options.cluster == "local":
+            cluster = local.start(run.each.times(run.options.workers or run.spec.workers.min))
+        else:
+            cluster = ray_cluster.connect(run.options.cluster)
     except ray_cluster.ClusterNotFound as error:
         fix = "start one with `ray start --head`, or leave out --cluster to run on this machine alone"
         raise UnreachableError(
             f"no Ray cluster answers: {error}", where=run.options.cluster, fix=fix
         ) from error
+    except Exception:
+        interruption.check()  # a Ctrl-C reaches Ray's own processes too, and what they die of is no news
+        raise
     try:
+        interruption.check()
         yield cluster
     finally:
-        ray_cluster.disconnect()
-
-
-@contextmanager
-def _interruptible(interrupt: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the job in order; a second one ends this process."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
-
-    def once(number: int, frame: FrameType | None) -> None:
-        interrupt()
-        for each in signals:
-            signal.signal(each, before[each])
-
-    for number in signals:
-        signal.signal(number, once)
-    try:
-        yield
-    finally:
-        for number in signals:
-            signal.signal(number, before[number])
+        local.stop() if cluster.embedded else ray_cluster.disconnect()

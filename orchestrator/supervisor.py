@@ -12,6 +12,7 @@ from typing import Protocol
 from orchestrator import gang
 from orchestrator.gang.commands import Announce, Command, Commit, Form
 from orchestrator.gang.events import CommitFailed, Committed, GangEvent, Interrupted, Lost
+from orchestrator.interruption import Interruption
 from workers.errors import LockstepError
 from workers.protocol import CheckpointCommitted, Event, Failed, Finished, Order, Ready, Saved
 
@@ -49,6 +50,7 @@ class Supervisor:
         commit: writes a checkpoint's manifest.
         observers: are told of everything.
         idle: called after each look at the workers, several times a second.
+        interruption: whether the user asked to stop.
     """
 
     crew: Crew
@@ -57,18 +59,14 @@ class Supervisor:
     commit: Callable[[Commit], object]
     observers: Sequence[Observer]
     idle: Callable[[], None]
-    _interrupted: bool = False
-
-    def interrupt(self) -> None:
-        """Stop soon; safe to call from a signal handler."""
-        self._interrupted = True
+    interruption: Interruption
 
     def run(self, tick: float = 0.2) -> gang.Outcome:
         """Until the job has ended; looks for an interruption every `tick` seconds."""
         state: gang.State = gang.start(self.crew.workers, self.virtual_ranks, self.resume_step)
         while not isinstance(state, gang.Ended):
             heard: list[Event | GangEvent] = [*self.crew.hear(timeout=tick)]
-            if self._interrupted:
+            if self.interruption.requested:
                 heard.append(Interrupted())
             for event in heard:
                 state = self._handle(state, event)

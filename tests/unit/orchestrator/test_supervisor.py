@@ -10,6 +10,7 @@ import pytest
 from orchestrator.gang import Outcome
 from orchestrator.gang.commands import Commit, Form
 from orchestrator.gang.events import CommitFailed, Committed, GangEvent, Interrupted, Lost
+from orchestrator.interruption import Interruption
 from orchestrator.supervisor import Supervisor
 from tests.support.events import FakeWorker
 from workers.errors import AccessError
@@ -49,7 +50,13 @@ def supervised(
 ) -> tuple[Supervisor, Witness]:
     witness = Witness()
     supervisor = Supervisor(
-        crew=crew, virtual_ranks=4, resume_step=7, commit=commit, observers=[witness], idle=idle
+        crew=crew,
+        virtual_ranks=4,
+        resume_step=7,
+        commit=commit,
+        observers=[witness],
+        idle=idle,
+        interruption=Interruption(),
     )
     return supervisor, witness
 
@@ -111,10 +118,14 @@ def test_a_bug_while_committing_is_not_mistaken_for_a_refusal():
         supervisor.run()
 
 
+def request(supervisor: Supervisor) -> None:
+    supervisor.interruption.requested = True
+
+
 def test_an_interruption_is_seen_at_the_next_look():
     looks: list[int] = []
     crew = ScriptedCrew([A.ready()], [])
-    supervisor, witness = supervised(crew, idle=lambda: looks.append(1) or supervisor.interrupt())
+    supervisor, witness = supervised(crew, idle=lambda: looks.append(1) or request(supervisor))
     assert supervisor.run().exit_code == 130
     assert len(looks) == 2
     assert [type(event) for event in witness.seen] == [type(A.ready()), Interrupted]
