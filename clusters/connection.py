@@ -6,6 +6,9 @@ import os
 
 from clusters.types import Cluster, Resources
 
+#: Ray's name space of everything that Lockstep gives a name.
+NAMESPACE = "lockstep"
+
 
 def quiet() -> None:
     """Ray's settings that must stand before it is imported: no usage reports, fewer banners."""

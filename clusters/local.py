@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+from dataclasses import replace
 
 from clusters.connection import describe, quiet
-from clusters.types import Cluster, Resources
+from clusters.types import Cluster
 
 #: Bytes of shared memory for Ray's object store. Gradients and data never pass through it.
 _OBJECT_STORE_BYTES = 100 * 2**20
 
 
-def start(needed: Resources) -> Cluster:
+def start(processes: int) -> Cluster:
     """Start Ray here. It listens on loopback only and dies with this process.
 
-    CPUs are counted as at least what the job needs: on a small machine its workers take turns, which changes
-    the time and not the result. GPUs are counted as they are.
+    Args:
+        processes: how many are going to be needed soon; Ray starts them while it has nothing else to do.
     """
     quiet()
     os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -28,7 +29,7 @@ def start(needed: Resources) -> Cluster:
 
     ray.init(
         address="local",
-        num_cpus=max(os.cpu_count() or 1, -int(-needed.cpus // 1)),
+        num_cpus=processes,
         object_store_memory=_OBJECT_STORE_BYTES,
         include_dashboard=False,
         log_to_driver=False,
@@ -36,7 +37,8 @@ def start(needed: Resources) -> Cluster:
         logging_level=logging.ERROR,
         _node_ip_address="127.0.0.1",
     )
-    return describe("local", embedded=True)
+    cluster = describe(ray.get_runtime_context().gcs_address, embedded=True)
+    return replace(cluster, total=replace(cluster.total, cpus=float(os.cpu_count() or 1)))
 
 
 def stop() -> None:

@@ -35,7 +35,7 @@ class Cluster:
     """A connected cluster.
 
     Attributes:
-        address: where it listens; "local" for one that lives and dies with this process.
+        address: where it listens.
         total: all its resources.
         nodes: node id → name, for people.
         embedded: it was started for this job and ends with it.

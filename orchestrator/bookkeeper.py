@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 
 from orchestrator.facts import Failure, JobState
-from orchestrator.gang.commands import Form
-from orchestrator.gang.events import Committed, GangEvent, Lost
+from orchestrator.gang.commands import Dismiss, Form, Hire, Hold
+from orchestrator.gang.events import Committed, Drain, Pause, Recalled, Resize, Resume
 from orchestrator.gang.states import Outcome
 from orchestrator.scoreboard import Scoreboard
 from orchestrator.steplog import Entry, EventEntry, Kind
+from orchestrator.supervisor import Happening
 from orchestrator.timeline import Timeline
-from workers.protocol import Event, Formed
+from workers.protocol import Event, Formed, Lost, Placed, Stacks
 
 
 class Bookkeeper:
@@ -34,15 +35,7 @@ class Bookkeeper:
     ) -> None:
         self._board, self._timeline, self._sinks = board, timeline, sinks
         self._checkpoint_uri = checkpoint_uri
-        self._formed = False
-
-    def queued(self, workers: tuple[str, ...]) -> None:
-        """They wait for a place."""
-        self._tell(self._board.queued(workers, time.time()))
-
-    def placed(self, workers: tuple[str, ...]) -> None:
-        """They have their places."""
-        self._tell(self._board.placed(workers, time.time()))
+        self._placed = self._formed = False
 
     def note(self, reason: str) -> None:
         """Something that whoever started the job should know."""
@@ -65,21 +58,63 @@ class Bookkeeper:
             )
         self._tell(self._board.ended(state, time.time(), failure))
 
-    def happened(self, event: Event | GangEvent | Form) -> None:
+    def happened(self, what: Happening) -> None:
         """See `orchestrator.supervisor.Observer`."""
         now = time.time()
-        if isinstance(event, Event):
-            if isinstance(event, Formed) and not self._formed:
+        if isinstance(what, Event):
+            if isinstance(what, Formed) and not self._formed:
                 self._formed = True
-                self._timeline.mark("workers start")
-                self._board.started(self._timeline.phases)
-            self._tell(self._board.observe(event, now))
-        elif isinstance(event, Form):
-            self._tell(self._board.formed(event.membership, now))
-        elif isinstance(event, Committed):
-            self._tell(self._board.checkpointed(self._checkpoint_uri or "", event.step, now))
-        elif isinstance(event, Lost):
-            self._tell(self._board.lost(event.worker, now, cause="process_died", reason=event.cause))
+                self._mark("workers start")
+            self._tell(self._board.observe(what, now))
+            return
+        match what:
+            case Hire():
+                self._tell(self._board.queued(what.workers, now))
+            case Placed():
+                if not self._placed:
+                    self._placed = True
+                    self._mark("placement")
+                self._tell(self._board.placed((what.worker,), now))
+            case Form():
+                self._tell(self._board.formed(what.membership, now, what.why))
+            case Hold():
+                self._event(Kind.HOLD, what.why, cause=what.why)
+                if what.why == "pause":
+                    self._board.paused()
+            case Committed():
+                self._tell(self._board.checkpointed(self._checkpoint_uri or "", what.step, now))
+            case Lost():
+                cause = what.fault.value
+                self._tell(self._board.lost(what.worker, now, cause=cause, reason=what.cause))
+            case Dismiss():
+                self._dismissed(what, now)
+            case Stacks():
+                self._event(Kind.STACKS, what.text or "it wrote no stacks", worker=what.worker)
+            case Recalled(step=step):
+                found = f"the checkpoint of step {step}" if step is not None else "no checkpoint"
+                self._event(Kind.NOTE, f"no worker is left that holds the state; there is {found}")
+            case Resize():
+                self._event(Kind.WISH, f"{what.workers} workers", cause="resize")
+            case Drain():
+                self._event(Kind.WISH, f"{what.node} within {what.seconds:g} s", cause="drain")
+            case Pause() | Resume():
+                self._event(Kind.WISH, type(what).__name__.lower(), cause=type(what).__name__.lower())
+
+    def _dismissed(self, what: Dismiss, now: float) -> None:
+        if what.stacks:
+            self._tell(self._board.lost(what.worker, now, cause="hang", reason=what.why))
+        else:
+            self._tell(self._board.dismissed(what.worker, now, reason=what.why))
+
+    def _event(self, kind: Kind, reason: str, *, worker: str | None = None, cause: str | None = None) -> None:
+        step = self._board.status.step
+        self._tell(
+            (EventEntry(time=time.time(), kind=kind, step=step, worker=worker, cause=cause, reason=reason),)
+        )
+
+    def _mark(self, phase: str) -> None:
+        self._timeline.mark(phase)
+        self._board.started(self._timeline.phases)
 
     def _tell(self, entries: Sequence[Entry]) -> None:
         for entry in entries:

@@ -17,6 +17,7 @@ class JobState(StrEnum):
     QUEUED = "queued"
     STARTING = "starting"
     RUNNING = "running"
+    PAUSED = "paused"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -29,6 +30,8 @@ class WorkerState(StrEnum):
     STARTING = "starting"
     READY = "ready"
     TRAINING = "training"
+    PARKED = "parked"
+    RECOVERING = "recovering"
     FINISHED = "finished"
     FAILED = "failed"
     LOST = "lost"
@@ -89,10 +92,6 @@ class Failure:
             step=event.step,
             exit_code=event.exit_code,
         )
-
-    def explains(self, other: Failure) -> bool:
-        """Whether this is nearer to the cause: a broken exchange is only how others see a failure."""
-        return other.fault is Fault.PEER and self.fault is not Fault.PEER
 
     def to_json(self) -> dict[str, Any]:
         """All fields, by their names."""

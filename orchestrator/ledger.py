@@ -18,7 +18,7 @@ from array import array
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from workers.protocol import Activity, Event, Failed, Finished, Formed, Ready, StepDone
+from workers.protocol import Activity, Broken, Event, Failed, Finished, Formed, Parked, Ready, StepDone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +98,12 @@ class Ledger:
         if all(account.applied is None for account in self._accounts.values()):
             self._past[Activity.REDONE] += self._work.discard(self._durable)
 
+    def released(self, worker: str, now: float) -> None:
+        """`worker` was let go at a boundary: nothing that it did is lost."""
+        now = self._advance(now)
+        if worker in self._accounts:
+            self._close(worker, now, Activity.IDLE)
+
     def ended(self, now: float, *, kept: bool) -> None:
         """The job is over.
 
@@ -159,16 +165,16 @@ class Ledger:
             account.applied = event.step
         elif isinstance(event, Ready):
             account.unreported = Activity.STARTUP
-        elif isinstance(event, Failed):
+        elif isinstance(event, (Failed, Broken)):
             account.training, account.unreported = False, Activity.RECOVERY
-        elif isinstance(event, Finished):
+        elif isinstance(event, (Finished, Parked)):
             account.training, account.unreported = False, Activity.IDLE
 
-    def _close(self, worker: str, now: float) -> None:
+    def _close(self, worker: str, now: float, unreported: Activity = Activity.REDONE) -> None:
         account = self._accounts.pop(worker)
         self._gone.add(worker)
         if account.training:
-            account.unreported = Activity.REDONE
+            account.unreported = unreported
         account.add_to(self._past, now)
         self._past_elapsed += now - account.opened
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.checkpointing import newest_intact
 from orchestrator.sources import collect_sources, recipe_digest
 from orchestrator.spec import JobSpec
 from orchestrator.spec.model import Source
-from workers.checkpoint.load import history, newest, verify
+from workers.checkpoint.load import history
 from workers.checkpoint.manifest import Manifest
-from workers.checkpoint.retention import erase
 from workers.data.dataset import Dataset
 from workers.data.order import WINDOW_BLOCKS, resolve_shuffle
 from workers.data.schedule import Schedule
@@ -24,10 +24,17 @@ from workers.storage import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a run starts from: a checkpoint, or nothing; and what was found wrong with newer ones."""
+    """Where a run starts from.
+
+    Attributes:
+        manifest: the checkpoint to go on from, or None to start from nothing.
+        notes: what was found wrong with newer ones.
+        erase: remove the checkpoints of earlier runs, once it is certain that this one can begin.
+    """
 
     manifest: Manifest | None
     notes: tuple[str, ...] = ()
+    erase: bool = False
 
 
 def resolve(spec: JobSpec, job_file: Path) -> TrainJob:
@@ -68,7 +75,7 @@ def find_origin(job: TrainJob, *, resume: bool, fresh: bool) -> Origin:
 
     Args:
         resume: go on from the newest checkpoint whose every byte verifies; from nothing if there is none.
-        fresh: remove the checkpoints of earlier runs first.
+        fresh: the checkpoints of earlier runs do not count, and are to be removed.
 
     Raises:
         CheckpointError: there are checkpoints, and the caller said neither; or they are all damaged; or they
@@ -81,8 +88,7 @@ def find_origin(job: TrainJob, *, resume: bool, fresh: bool) -> Origin:
         return Origin(manifest=None)
     store = Store(job.checkpoint_uri)
     if fresh:
-        erase(store)
-        return Origin(manifest=None)
+        return Origin(manifest=None, erase=True)
     steps = history(store)
     if not steps:
         return Origin(
@@ -95,19 +101,7 @@ def find_origin(job: TrainJob, *, resume: bool, fresh: bool) -> Origin:
 
 
 def _newest_intact(store: Store, job: TrainJob) -> Origin:
-    notes: list[str] = []
-    before: int | None = None
-    while True:
-        manifest, passed = newest(store, before=before)
-        notes += [str(problem) for problem in passed]
-        if manifest is None:
-            found = "; ".join(notes)
-            raise CheckpointError(f"no checkpoint can be restored: {found}", where=store.uri)
-        problems = verify(store, manifest)
-        if not problems:
-            break
-        notes += [str(problem) for problem in problems]
-        before = manifest.step
+    manifest, notes = newest_intact(store)
     if manifest.step > job.steps:
         what = f"the newest checkpoint is of step {manifest.step}, and the job stops at {job.steps}"
         raise CheckpointError(what, where=store.uri, fix="raise stop, or choose another name")

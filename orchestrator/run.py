@@ -1,31 +1,36 @@
-"""Runs one job here and now: a cluster, its workers, their supervisor, and everybody who watches."""
+"""Runs one job here and now: a cluster, the job's supervisor on it, and everybody who watches."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from clusters.types import Cluster, Resources
-from orchestrator.bookkeeper import Bookkeeper
-from orchestrator.facts import Checkpoint
-from orchestrator.gang.commands import Commit
-from orchestrator.gang.states import Outcome
+from orchestrator.gang import Outcome, Policy
 from orchestrator.interruption import Interruption
 from orchestrator.metrics import MetricsServer
 from orchestrator.prepare import Origin, find_origin, resolve
 from orchestrator.scoreboard import Scoreboard
+from orchestrator.sessions import Session, announced
 from orchestrator.spec import JobSpec
 from orchestrator.status import JobView
 from orchestrator.steplog import Entry, StepLog
 from orchestrator.timeline import Timeline
-from workers.checkpoint.committer import Committer
+from workers.checkpoint.retention import erase
 from workers.errors import InputError, UnreachableError
 from workers.protocol import TrainJob
 from workers.storage import Store
+
+if TYPE_CHECKING:
+    from orchestrator.job_actor import Assignment
+
+#: What a worker of an embedded cluster asks of Ray: there they take turns on the CPUs that there are.
+_NO_RATION = 0.001
 
 
 class Display(Protocol):
@@ -58,6 +63,13 @@ class Options:
     metrics_address: str
 
 
+@dataclass(kw_only=True)
+class Latest:
+    """The job as it was seen last."""
+
+    view: JobView
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """A job that is ready to run: its input is checked, and nothing has been started."""
@@ -66,7 +78,7 @@ class Run:
     origin: Origin
     spec: JobSpec
     options: Options
-    scoreboard: Scoreboard
+    latest: Latest
     timeline: Timeline
 
     @property
@@ -100,85 +112,94 @@ def prepare(spec: JobSpec, job_file: Path, options: Options, timeline: Timeline)
         origin=origin,
         spec=spec,
         options=options,
-        scoreboard=Scoreboard(job, time.time(), _checkpoint(job, origin)),
+        latest=Latest(view=Scoreboard(job, time.time()).view(time.time())),
         timeline=timeline,
     )
-
-
-def _checkpoint(job: TrainJob, origin: Origin) -> Checkpoint | None:
-    if job.checkpoint_uri is None or origin.manifest is None:
-        return None
-    return Checkpoint(uri=job.checkpoint_uri, step=origin.manifest.step)
 
 
 def execute(run: Run, display: Display) -> tuple[Outcome, JobView]:
     """Run the job to its end; returns how it ended and what is known of it.
 
     Raises:
-        InputError: the cluster cannot hold the workers.
+        InputError: the cluster cannot hold the workers, or runs this job already.
         UnreachableError: there is no such cluster.
         KeyboardInterrupt: the user asked to stop before training began.
     """
-    board = run.scoreboard
     interruption = Interruption()
     with ExitStack() as stack:
         log = stack.enter_context(StepLog(run.options.log)) if run.options.log is not None else None
-        books = Bookkeeper(
-            board, run.timeline, [display.event, *([log.write] if log else [])], run.job.checkpoint_uri
-        )
-        metrics = MetricsServer(lambda: [board.view(time.time())], run.options.metrics_address)
-        board.served(metrics.start())
+        metrics = MetricsServer(lambda: [run.latest.view], run.options.metrics_address)
+        address = metrics.start()
         stack.callback(metrics.stop)
-        for note in [*run.origin.notes, *([metrics.notice] if metrics.notice else [])]:
-            books.note(note)
+        notes = (*run.origin.notes, *([metrics.notice] if metrics.notice else []))
         with interruption.watching():
             cluster = stack.enter_context(_cluster(run, interruption))
             run.timeline.mark("ray start")
-            outcome = _supervise(run, cluster, books, display, interruption)
-        books.ended(outcome)
-    return outcome, board.view(time.time())
+            return _supervise(run, cluster, notes, address, log, display, interruption)
 
 
 def _supervise(
-    run: Run, cluster: Cluster, books: Bookkeeper, display: Display, interruption: Interruption
-) -> Outcome:
-    from orchestrator.executor import RayCrew
-    from orchestrator.supervisor import Supervisor
+    run: Run,
+    cluster: Cluster,
+    notes: tuple[str, ...],
+    address: str,
+    log: StepLog | None,
+    display: Display,
+    interruption: Interruption,
+) -> tuple[Outcome, JobView]:
+    from orchestrator.following import begin, dismiss, find, follow
 
-    names = tuple(f"worker-{number}" for number in range(run.workers_on(cluster)))
-    books.queued(names)
+    supervisor = find(run.job.name)
+    if supervisor is None:
+        supervisor = begin(_assignment(run, cluster, notes, address))
+    elif not run.options.resume:
+        fix = "follow it with --resume, or cancel it first"
+        raise InputError("the job runs on this cluster already", where=run.job.name, fix=fix)
 
-    def waiting(seconds: float) -> None:
+    def look(view: JobView) -> None:
+        run.latest.view = view
         display.update()
-        interruption.check()
 
-    crew = RayCrew(run.job, names, run.each, cluster, waiting)
-    books.placed(names)
-    run.timeline.mark("placement")
-    supervisor = Supervisor(
-        crew=crew,
-        virtual_ranks=run.job.virtual_ranks,
+    sinks = [display.event, *([log.write] if log is not None else [])]
+    with interruption.watching():  # Ray has taken SIGTERM for itself
+        outcome, view = follow(supervisor, sinks=sinks, look=look, interruption=interruption)
+    run.latest.view = view
+    dismiss(supervisor)
+    return outcome, view
+
+
+def _assignment(run: Run, cluster: Cluster, notes: tuple[str, ...], address: str) -> Assignment:
+    from orchestrator.job_actor import Assignment
+
+    workers = run.workers_on(cluster)
+    _check_room(workers, run.each, cluster)
+    if run.origin.erase and run.job.checkpoint_uri is not None:
+        erase(Store(run.job.checkpoint_uri))
+    return Assignment(
+        job=run.job,
+        run=f"{run.job.name}-{uuid.uuid4().hex[:8]}",
+        policy=Policy(virtual_ranks=run.job.virtual_ranks, saves=run.job.checkpoint_uri is not None),
+        workers=workers,
+        each=replace(run.each, cpus=_NO_RATION) if cluster.embedded else run.each,
         resume_step=run.origin.manifest.step if run.origin.manifest is not None else None,
-        commit=_commits(run, cluster, names),
-        observers=[books],
-        idle=display.update,
-        interruption=interruption,
+        notes=notes,
+        submitted=run.timeline.since - sum(run.timeline.phases.values()),
+        phases=run.timeline.phases,
+        since=run.timeline.since,
+        metrics_address=address,
+        sidecar={"workers": workers, "nodes": sorted(cluster.nodes.values()), "began": time.time()},
     )
-    try:
-        with interruption.watching():  # Ray has taken SIGTERM for itself
-            return supervisor.run()
-    finally:
-        crew.dismiss()
 
 
-def _commits(run: Run, cluster: Cluster, workers: tuple[str, ...]) -> Callable[[Commit], object]:
-    """What writes the manifests of this run's checkpoints."""
-    if run.job.checkpoint_uri is None:
-        return lambda command: None  # without an address no worker saves anything
-    sidecar = {"workers": len(workers), "nodes": sorted(cluster.nodes.values()), "began": time.time()}
-    store = Store(run.job.checkpoint_uri)
-    committer = Committer(store, parent=run.origin.manifest, keep=run.job.checkpoint_keep, sidecar=sidecar)
-    return lambda command: committer.commit(command.draft, command.chunks)
+def _check_room(count: int, each: Resources, cluster: Cluster) -> None:
+    """An embedded cluster has room for any number of workers; only GPUs are rationed there."""
+    needs = replace(each, cpus=_NO_RATION) if cluster.embedded else each
+    if cluster.total.holds(needs) < count:
+        raise InputError(
+            f"{count} workers with {each} each need {each.times(count)}, and the cluster has {cluster.total}",
+            where="workers",
+            fix="use fewer workers, ask for less per worker, or add nodes",
+        )
 
 
 @contextmanager
@@ -187,7 +208,7 @@ def _cluster(run: Run, interruption: Interruption) -> Iterator[Cluster]:
 
     try:
         if run.options.cluster == "local":
-            cluster = local.start(run.each.times(run.options.workers or run.spec.workers.min))
+            cluster = local.start(processes=(run.options.workers or run.spec.workers.min) + 1)
         else:
             cluster = ray_cluster.connect(run.options.cluster)
     except ray_cluster.ClusterNotFound as error:
@@ -200,6 +221,10 @@ def _cluster(run: Run, interruption: Interruption) -> Iterator[Cluster]:
         raise
     try:
         interruption.check()
-        yield cluster
+        if cluster.embedded:
+            with announced(Session.here(run.job.name, cluster.address)):
+                yield cluster
+        else:
+            yield cluster
     finally:
         local.stop() if cluster.embedded else ray_cluster.disconnect()

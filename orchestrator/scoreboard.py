@@ -10,6 +10,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.status import JobStatus, JobView
 from orchestrator.steplog import Entry, EventEntry, Kind, StepEntry
 from workers.protocol import (
+    Broken,
     Evaluated,
     Event,
     Failed,
@@ -68,13 +69,20 @@ class Scoreboard:
             self._status = self._status.placed(workers)
         return (EventEntry(time=now, kind=Kind.PLACED, reason=_count(workers)),)
 
-    def formed(self, membership: Membership, now: float) -> tuple[Entry, ...]:
-        """A generation is being formed."""
+    def formed(self, membership: Membership, now: float, why: str = "") -> tuple[Entry, ...]:
+        """A generation is being formed, for a reason."""
         with self._lock:
             self._status = self._status.formed(membership)
         vranks = sum(len(hosted) for hosted in membership.hosted)
         reason = f"generation {membership.generation}: {_count(membership.workers)}, {vranks} virtual ranks"
-        return (EventEntry(time=now, kind=Kind.FORMED, step=membership.resume_step, reason=reason),)
+        if why:
+            reason += f" ({why})"
+        return (EventEntry(time=now, kind=Kind.FORMED, step=self._status.step, reason=reason),)
+
+    def paused(self) -> None:
+        """All workers stopped at a boundary, and stay there."""
+        with self._lock:
+            self._status = self._status.paused()
 
     def observe(self, event: Event, now: float) -> tuple[Entry, ...]:
         """Take a worker's report, which arrived at `now`."""
@@ -99,6 +107,15 @@ class Scoreboard:
         step = self._status.step
         return (
             EventEntry(time=now, kind=Kind.WORKER_LOST, step=step, worker=worker, cause=cause, reason=reason),
+        )
+
+    def dismissed(self, worker: str, now: float, *, reason: str) -> tuple[Entry, ...]:
+        """`worker` was let go: it is not needed any more."""
+        with self._lock:
+            self._ledger.released(worker, now)
+            self._status = self._status.lost(worker)
+        return (
+            EventEntry(time=now, kind=Kind.DISMISSED, step=self._status.step, worker=worker, reason=reason),
         )
 
     def started(self, phases: Mapping[str, float]) -> None:
@@ -156,6 +173,23 @@ def _told(event: Event, before: JobStatus, after: JobStatus, now: float) -> tupl
                 EventEntry(
                     time=now, kind=Kind.EVALUATED, step=event.step, reason=reason, values=event.metrics
                 ),
+            )
+        case Formed() if event.healed:
+            reason = f"took over the state of step {event.step} from another worker"
+            return (
+                EventEntry(
+                    time=now,
+                    kind=Kind.FORMED,
+                    step=event.step,
+                    worker=event.worker,
+                    cause="healed",
+                    reason=reason,
+                ),
+            )
+        case Broken():
+            reason = f"generation {event.generation}: {event.message}"
+            return (
+                EventEntry(time=now, kind=Kind.BROKEN, step=event.begun, worker=event.worker, reason=reason),
             )
         case Failed():
             return (

@@ -20,12 +20,14 @@ from orchestrator.facts import (
 from orchestrator.ledger import Goodput
 from orchestrator.pace import Mark, Pace
 from workers.protocol import (
+    Broken,
     Evaluated,
     Event,
     Failed,
     Finished,
     Formed,
     Membership,
+    Parked,
     Ready,
     Saved,
     StepDone,
@@ -47,7 +49,7 @@ class JobStatus:
         metrics: the last evaluation's, after step `evaluated_step`.
         generations: how many memberships there have been.
         redone_steps: steps that were begun and had to be done again.
-        failure: the first failure that explains the others; None again when a new generation goes on.
+        failure: the first failure; None again when a new generation goes on.
         startup: seconds by phase: the driver's, then those of the worker that took longest, which run inside.
     """
 
@@ -117,6 +119,10 @@ class JobStatus:
         theirs = {name: took for name, took in self.startup.items() if name.startswith(WORKER_PHASE)}
         return replace(self, startup={**phases, **theirs})
 
+    def paused(self) -> JobStatus:
+        """All workers stopped at a boundary, and stay there."""
+        return replace(self, state=JobState.PAUSED)
+
     def served(self, address: str) -> JobStatus:
         """The job's metrics can be scraped at `address`."""
         return replace(self, metrics_address=address)
@@ -140,8 +146,17 @@ class JobStatus:
                 return status._ready(event)
             case Formed():
                 return status._formed(event)
-            case Evaluated():
+            case Evaluated() if event.step >= (status.evaluated_step or 0):
                 return replace(status, metrics=event.metrics, evaluated_step=event.step)
+            case Evaluated():
+                return status
+            case Parked():
+                return status._worker(event.worker, state=WorkerState.PARKED)
+            case Broken():
+                return replace(
+                    status._worker(event.worker, state=WorkerState.RECOVERING),
+                    _begun=max(status._begun, event.begun or 0),
+                )
             case Saved():
                 return replace(status, written_bytes=status.written_bytes + event.written_bytes)
             case Finished():
@@ -236,11 +251,10 @@ class JobStatus:
         )
 
     def _failed(self, event: Failed) -> JobStatus:
-        failure = Failure.of(event)
-        if self.failure is not None and not failure.explains(self.failure):
-            failure = self.failure
         status = self._worker(event.worker, state=WorkerState.FAILED)
-        return replace(status, failure=failure, _begun=max(self._begun, event.step or 0))
+        return replace(
+            status, failure=self.failure or Failure.of(event), _begun=max(self._begun, event.step or 0)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,42 +1,67 @@
 """Carries a job through its life: hears its workers, asks the gang what to do, and does it.
 
-Holds no policy of its own. What people and Prometheus see is folded from the same events, on the way.
+Holds no policy of its own, and knows neither Ray nor processes. What people and Prometheus see is folded from
+the same events, on the way. It can be run on a clock of its own, with a crew that is made up (see
+`tests/simulation`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from orchestrator import gang
-from orchestrator.gang.commands import Announce, Command, Commit, Form
-from orchestrator.gang.events import CommitFailed, Committed, GangEvent, Interrupted, Lost
-from orchestrator.interruption import Interruption
+from orchestrator.gang.commands import Announce, Command, Commit, Dismiss, Form, Hire, Hold, Recall
+from orchestrator.gang.events import CommitFailed, Committed, GangEvent, Recalled, RecallFailed, Tick
 from workers.errors import LockstepError
-from workers.protocol import CheckpointCommitted, Event, Failed, Finished, Order, Ready, Saved
+from workers.protocol import Beat, CheckpointCommitted, Fault, News, Order, Placed, Stacks
 
-#: Reports that the gang decides on; the others are for people.
-_FOR_THE_GANG = (Ready, Saved, Finished, Failed)
+#: Transitions that are remembered, for the story of a job.
+_STORY_LINES = 200
+
+Happening = News | GangEvent | Command
+Work = Callable[[], GangEvent]
 
 
 class Crew(Protocol):
     """The job's worker processes, wherever they run."""
 
-    workers: tuple[str, ...]
+    def hire(self, workers: Sequence[str], avoid: Collection[str]) -> None:
+        """Start a process for each of these names, on none of these nodes. Does not wait for them."""
 
     def tell(self, worker: str, order: Order) -> None:
         """Send an order to a worker. One that is gone is heard of through `hear`."""
 
-    def hear(self, timeout: float) -> list[Event | Lost]:
+    def hear(self, timeout: float) -> list[News]:
         """What happened, in each worker's order; waits up to `timeout` seconds for something."""
+
+    def dismiss(self, worker: str, *, stacks: bool) -> None:
+        """End a worker's process; with its Python stacks first, which are then heard."""
+
+
+class Checkpointing(Protocol):
+    """What a supervisor does with a job's checkpoints. Both may take long, and are called aside."""
+
+    def commit(self, command: Commit) -> None:
+        """Write a manifest."""
+
+    def recall(self) -> int | None:
+        """The step of the newest checkpoint that verifies; None if there never was one."""
 
 
 class Observer(Protocol):
     """Whoever shows or records a job's life."""
 
-    def happened(self, event: Event | GangEvent | Form) -> None:
-        """Called for each event, and for each membership that is sent out, in order."""
+    def happened(self, what: Happening) -> None:
+        """Called for each thing that is heard and for each command that is carried out, in order."""
+
+
+class GangBug(Exception):
+    """The gang heard of what cannot be: a bug of ours. The message tells the job's story so far."""
 
 
 @dataclass(kw_only=True)
@@ -45,61 +70,133 @@ class Supervisor:
 
     Args:
         crew: the worker processes.
-        virtual_ranks: V.
+        policy: how patient to be with them.
+        workers: how many the job should have.
         resume_step: the checkpoint to go on from, if any.
-        commit: writes a checkpoint's manifest.
+        checkpointing: writes and finds checkpoints.
         observers: are told of everything.
+        aside: runs what takes long, not necessarily in the calling thread, and hands its event to `wish`.
         idle: called after each look at the workers, several times a second.
-        interruption: whether the user asked to stop.
+        clock: seconds that never run backwards.
+        tick: seconds between two looks at the clock.
     """
 
     crew: Crew
-    virtual_ranks: int
+    policy: gang.Policy
+    workers: int
     resume_step: int | None
-    commit: Callable[[Commit], object]
+    checkpointing: Checkpointing
     observers: Sequence[Observer]
-    idle: Callable[[], None]
-    interruption: Interruption
+    aside: Callable[[Work, Callable[[GangEvent], None]], None]
+    idle: Callable[[], None] = lambda: None
+    clock: Callable[[], float] = time.monotonic
+    tick: float = 0.1
+    _inbox: SimpleQueue[GangEvent] = field(default_factory=SimpleQueue)
+    _story: deque[str] = field(default_factory=lambda: deque(maxlen=_STORY_LINES))
 
-    def run(self, tick: float = 0.2) -> gang.Outcome:
-        """Until the job has ended; looks for an interruption every `tick` seconds."""
-        state: gang.State = gang.start(self.crew.workers, self.virtual_ranks, self.resume_step)
-        while not isinstance(state, gang.Ended):
-            heard: list[Event | GangEvent] = [*self.crew.hear(timeout=tick)]
-            if self.interruption.requested:
-                heard.append(Interrupted())
-            for event in heard:
+    def wish(self, event: GangEvent) -> None:
+        """Something that the job's owner wants, or that was done aside. From any thread."""
+        self._inbox.put(event)
+
+    def run(self) -> gang.Outcome:
+        """Until the job has ended, and all its workers with it."""
+        state, commands = gang.start(self.policy, self.workers, self.resume_step, self.clock())
+        self._carry_out(commands)
+        ticked = self.clock()
+        while not isinstance(state.phase, gang.Ended):
+            for event in [*self.crew.hear(self.tick), *self._wishes()]:
                 state = self._handle(state, event)
+            if self.clock() - ticked >= self.tick:
+                ticked = self.clock()
+                state = self._handle(state, Tick())
             self.idle()
-        return state.outcome
+        for worker in state.crew:
+            self.crew.dismiss(worker, stacks=False)
+        return state.phase.outcome
 
-    def _handle(self, state: gang.State, event: Event | GangEvent) -> gang.State:
-        """One event, and all that follows from it at once."""
-        self._announce(event)
-        if isinstance(event, Event) and not isinstance(event, _FOR_THE_GANG):
+    def story(self) -> list[str]:
+        """The latest transitions, a line each."""
+        return list(self._story)
+
+    def _wishes(self) -> list[GangEvent]:
+        found = []
+        while True:
+            try:
+                found.append(self._inbox.get_nowait())
+            except Empty:
+                return found
+
+    def _handle(self, state: gang.Gang, event: News | GangEvent) -> gang.Gang:
+        """One event, and all that follows from it."""
+        if not isinstance(event, (Beat, Tick)):
+            self._announce(event)
+        if isinstance(event, (Stacks, Placed)):  # for people
             return state
-        state, commands = gang.handle(state, event)
-        for command in commands:
-            for consequence in self._carry_out(command):
-                state = self._handle(state, consequence)
-        return state
-
-    def _carry_out(self, command: Command) -> list[GangEvent]:
-        if isinstance(command, Form):
-            self._announce(command)
-            for worker in command.membership.workers:
-                self.crew.tell(worker, command.membership)
-            return []
-        if isinstance(command, Announce):
-            for worker in command.workers:
-                self.crew.tell(worker, CheckpointCommitted(step=command.step))
-            return []
+        now = self.clock()
         try:
-            self.commit(command)
-        except LockstepError as error:
-            return [CommitFailed(step=command.step, message=str(error), exit_code=error.exit_code)]
-        return [Committed(step=command.step)]
+            after, commands = gang.handle(state, event, now)
+        except Exception as error:
+            story = "\n".join(self._story)
+            raise GangBug(f"{error}\n{story}\n{now:.3f} {event}") from error
+        if commands or after.phase != state.phase:
+            self._tell(now, event, state, after, commands)
+        self._carry_out(commands)
+        return after
 
-    def _announce(self, event: Event | GangEvent | Form) -> None:
+    def _tell(
+        self,
+        now: float,
+        event: News | GangEvent,
+        before: gang.Gang,
+        after: gang.Gang,
+        commands: Sequence[Command],
+    ) -> None:
+        who = getattr(event, "worker", "")
+        moved = "" if after.phase == before.phase else f" → {after.phase}"
+        done = "".join(f"; {command}" for command in commands if not isinstance(command, Commit))
+        self._story.append(f"{now:.3f} step {after.step}: {type(event).__name__} {who}{moved}{done}")
+
+    def _carry_out(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            self._announce(command)
+            match command:
+                case Hire():
+                    self.crew.hire(command.workers, command.avoid)
+                case Form():
+                    for worker in command.membership.workers:
+                        self.crew.tell(worker, command.membership)
+                case Hold():
+                    for worker in command.workers:
+                        self.crew.tell(worker, command.order)
+                case Announce():
+                    for worker in command.workers:
+                        self.crew.tell(worker, CheckpointCommitted(step=command.step))
+                case Dismiss():
+                    self.crew.dismiss(command.worker, stacks=command.stacks)
+                case Commit():
+                    self.aside(lambda command=command: self._commit(command), self.wish)  # type: ignore[misc]
+                case Recall():
+                    self.aside(self._recall, self.wish)
+
+    def _commit(self, command: Commit) -> GangEvent:
+        try:
+            self.checkpointing.commit(command)
+        except LockstepError as error:
+            return CommitFailed(step=command.step, message=str(error), exit_code=error.exit_code)
+        except Exception as error:  # it must be heard of: workers wait for this commit
+            message = f"{type(error).__name__}: {error}"
+            return CommitFailed(step=command.step, message=message, exit_code=1, fault=Fault.INTERNAL)
+        return Committed(step=command.step)
+
+    def _recall(self) -> GangEvent:
+        try:
+            return Recalled(step=self.checkpointing.recall())
+        except LockstepError as error:
+            return RecallFailed(message=str(error), exit_code=error.exit_code, fault=Fault.INPUT)
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+            return RecallFailed(message=message, exit_code=1, fault=Fault.INTERNAL)
+
+    def _announce(self, what: Happening) -> None:
         for observer in self.observers:
-            observer.happened(event)
+            observer.happened(what)

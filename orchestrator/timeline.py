@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 
 def process_began() -> float:
@@ -16,15 +17,16 @@ class Timeline:
     """Phases end to end, from the moment that the process began.
 
     Args:
-        began: seconds since the epoch.
+        since: when the phase began that is marked next, in seconds since the epoch.
+        phases: seconds by phase so far, where another process has begun it.
     """
 
-    def __init__(self, began: float) -> None:
-        self._since = began
-        self.phases: dict[str, float] = {}
+    def __init__(self, since: float, phases: Mapping[str, float] | None = None) -> None:
+        self.since = since
+        self.phases: dict[str, float] = dict(phases or {})
 
     def mark(self, phase: str) -> None:
         """The phase that ends now: all time since the last mark belongs to it."""
         now = time.time()
-        self.phases[phase] = self.phases.get(phase, 0.0) + now - self._since
-        self._since = now
+        self.phases[phase] = self.phases.get(phase, 0.0) + now - self.since
+        self.since = now

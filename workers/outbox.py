@@ -1,34 +1,51 @@
-"""Events in order, kept until they are acknowledged: a supervisor that comes back misses nothing."""
+"""Events in order, kept until they are acknowledged and a while longer.
+
+So a supervisor that comes back, or a new one in its place, misses nothing.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
+from itertools import islice
 
-from workers.protocol import Event
+from workers.protocol import Event, StepDone
 
 Numbered = tuple[int, Event]
+
+#: Acknowledged events that are kept all the same, for a supervisor that begins anew.
+KEPT = 1000
+#: Reports of steps may wait so long for the next ones: a reader then has fewer answers to handle.
+LINGER_SECONDS = 0.1
 
 
 class Outbox:
     """A numbered queue with one producer and one reader, who may read again from where it stopped."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = KEPT, linger: float = LINGER_SECONDS) -> None:
         self._changed = threading.Condition()
         self._events: deque[Numbered] = deque()
-        self._next = 1
+        self._last = self._urgent = 0  # numbers of the last event, and of the last one that cannot wait
+        self._kept, self._linger = kept, linger
 
     def put(self, event: Event) -> None:
         """Append an event."""
         with self._changed:
-            self._events.append((self._next, event))
-            self._next += 1
+            self._last += 1
+            self._events.append((self._last, event))
+            if not isinstance(event, StepDone):
+                self._urgent = self._last
             self._changed.notify_all()
 
     def read(self, acknowledged: int, timeout: float) -> list[Numbered]:
-        """Forget all up to number `acknowledged`; return the rest, after at most `timeout` seconds."""
+        """All events after number `acknowledged`; waits for the first for at most `timeout` seconds."""
         with self._changed:
-            while self._events and self._events[0][0] <= acknowledged:
+            while len(self._events) > self._kept and self._events[0][0] <= acknowledged:
                 self._events.popleft()
-            self._changed.wait_for(lambda: bool(self._events), timeout)
-            return list(self._events)
+            deadline = time.monotonic() + timeout
+            if self._changed.wait_for(lambda: self._last > acknowledged, timeout):
+                linger = min(self._linger, deadline - time.monotonic())
+                self._changed.wait_for(lambda: self._urgent > acknowledged, linger)
+            first = self._last - len(self._events) + 1
+            return list(islice(self._events, max(0, acknowledged - first + 1), None))

@@ -1,38 +1,113 @@
 """Runs a job's workers as plain processes on this machine, without Ray: for tests, GPU boxes and debuggers.
 
-The parent does what a supervisor does in an undisturbed run: one generation, and the manifests.
+`ProcessCrew` carries messages to and from them; `launch` is all the supervisor that an undisturbed run needs:
+one generation, and the manifests.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from threading import Thread
 
 from workers.checkpoint.committer import Committer
 from workers.checkpoint.load import read_manifest
 from workers.numerics.tree import dyadic_assignment
 from workers.protocol import (
+    Beat,
+    Broken,
     CheckpointCommitted,
     Event,
     Failed,
-    Fault,
     Finished,
+    Lost,
     Membership,
+    News,
     Order,
+    Placed,
     Ready,
     Saved,
+    Stacks,
     TrainJob,
 )
+from workers.stacks import end, prepare
 from workers.storage import Store
 from workers.worker import Worker
+
+#: How often a worker says that it is alive when it has nothing else to say.
+BEAT_SECONDS = 0.2
 
 
 class JobFailed(Exception):
     """A worker failed; the message is what it reported, with the user's traceback if there is one."""
+
+
+class ProcessCrew:
+    """A job's workers as child processes. They end when this process does, however it ends."""
+
+    def __init__(self, job: TrainJob) -> None:
+        self._job = job
+        self._context = multiprocessing.get_context("spawn")
+        self._processes: dict[str, BaseProcess] = {}
+        self._connections: dict[str, Connection] = {}
+        self._stacks: list[Stacks] = []
+
+    def hire(self, workers: Sequence[str], avoid: Collection[str] = ()) -> None:
+        """Start a process for each of these names; there is only this one node, whatever is to be avoided."""
+        for worker in workers:
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(target=_main, args=(worker, self._job, theirs), daemon=True)
+            process.start()
+            theirs.close()  # so that the death of a worker closes its pipe
+            self._processes[worker], self._connections[worker] = process, ours
+
+    def pid(self, worker: str) -> int | None:
+        """The process of a worker that was hired."""
+        return self._processes[worker].pid
+
+    def tell(self, worker: str, order: Order) -> None:
+        """Send an order; one to a worker that is gone is lost."""
+        if worker in self._connections:
+            with suppress(OSError):  # that it is dead is heard from its pipe
+                self._connections[worker].send(order)
+
+    def hear(self, timeout: float) -> list[News]:
+        """Some of what happened, in each worker's order; waits up to `timeout` seconds for something."""
+        news: list[News] = [*self._stacks]
+        self._stacks.clear()
+        ready = wait(list(self._connections.values()), 0 if news else timeout)
+        for worker, connection in list(self._connections.items()):
+            if connection in ready:
+                try:
+                    news += connection.recv()
+                except (EOFError, OSError):
+                    news.append(Lost(worker=worker, cause=self._end(worker)))
+        return news
+
+    def dismiss(self, worker: str, *, stacks: bool = False) -> None:
+        """End a worker's process at once; all that is heard of it any more are its stacks, if asked for."""
+        if worker in self._connections:
+            text = end(self._processes[worker].pid or 0, stacks=stacks)
+            self._end(worker)
+            if stacks:
+                self._stacks.append(Stacks(worker=worker, text=text))
+
+    def close(self) -> None:
+        """End all."""
+        for worker in list(self._connections):
+            self.dismiss(worker)
+
+    def _end(self, worker: str) -> str:
+        """Take a dead worker off the list; how its process ended, in words."""
+        self._connections.pop(worker).close()
+        process = self._processes[worker]
+        process.join()
+        code = process.exitcode or 0
+        return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def launch(job: TrainJob, workers: int, resume_step: int | None = None) -> Iterator[Event]:
@@ -41,91 +116,68 @@ def launch(job: TrainJob, workers: int, resume_step: int | None = None) -> Itera
     Raises:
         JobFailed: a worker reported a failure or died. The others are ended.
     """
-    context = multiprocessing.get_context("spawn")
     ids = tuple(f"worker-{number}" for number in range(workers))
-    pipes = {worker: context.Pipe() for worker in ids}
-    processes = [
-        context.Process(target=_main, args=(worker, job, pipes[worker][1]), daemon=True) for worker in ids
-    ]
-    for process in processes:
-        process.start()
-    for _, theirs in pipes.values():
-        theirs.close()  # so that the death of a worker closes its pipe
-    connections = {worker: ours for worker, (ours, _) in pipes.items()}
+    crew = ProcessCrew(job)
     try:
-        yield from _supervise(job, connections, resume_step)
+        crew.hire(ids)
+        yield from _supervise(job, crew, ids, resume_step)
     finally:
-        for process in processes:
-            process.kill()
-            process.join()
+        crew.close()
 
 
 def _supervise(
-    job: TrainJob, connections: Mapping[str, Connection], resume_step: int | None
+    job: TrainJob, crew: ProcessCrew, ids: tuple[str, ...], resume_step: int | None
 ) -> Iterator[Event]:
     ready: dict[str, Ready] = {}
     saves: dict[int, list[Saved]] = {}
     ended: set[str] = set()
-    broken: Failed | None = None
+    broken: Broken | None = None
     committer = _committer(job, resume_step)
-    while len(ended) < len(connections):
-        for event in _receive(connections):
-            yield event
-            if isinstance(event, Ready):
-                ready[event.worker] = event
-                if len(ready) == len(connections):
-                    _form(job, connections, ready, resume_step)
-            elif isinstance(event, Saved):
-                saves.setdefault(event.step, []).append(event)
-                if len(saves[event.step]) == len(connections) and committer is not None:
-                    _commit(committer, saves.pop(event.step))
-                    _tell_all(connections, CheckpointCommitted(step=event.step))
-            elif isinstance(event, Failed):
-                if event.fault is not Fault.PEER:
-                    raise _failure(event)
-                broken = broken or event  # an effect: whoever is the cause says more, or is dead
-                ended.add(event.worker)
-            elif isinstance(event, Finished):
-                ended.add(event.worker)
+    while len(ended) < len(ids):
+        for news in crew.hear(timeout=60):
+            if isinstance(news, Lost):
+                raise JobFailed(f"{news.worker} died: {news.cause}")
+            if isinstance(news, (Beat, Stacks, Placed)):
+                continue
+            yield news
+            match news:
+                case Ready():
+                    ready[news.worker] = news
+                    if len(ready) == len(ids):
+                        _tell_all(crew, ids, _membership(job, ids, ready, resume_step))
+                case Saved():
+                    saves.setdefault(news.step, []).append(news)
+                    if len(saves[news.step]) == len(ids) and committer is not None:
+                        _commit(committer, saves.pop(news.step))
+                        _tell_all(crew, ids, CheckpointCommitted(step=news.step))
+                case Failed():
+                    raise JobFailed("\n".join(filter(None, [news.trace, news.message])))
+                case Broken():  # an effect: whoever is the cause says more, or is dead
+                    broken = broken or news
+                    ended.add(news.worker)
+                case Finished():
+                    ended.add(news.worker)
     if broken is not None:
-        raise _failure(broken)
+        raise JobFailed(broken.message)
 
 
-def _failure(event: Failed) -> JobFailed:
-    return JobFailed("\n".join(filter(None, [event.trace, event.message])))
+def _tell_all(crew: ProcessCrew, workers: Sequence[str], order: Order) -> None:
+    for worker in workers:
+        crew.tell(worker, order)
 
 
-def _receive(connections: Mapping[str, Connection]) -> list[Event]:
-    """One event of each worker that has some; waits for the first."""
-    ready = wait(list(connections.values()))
-    events: list[Event] = []
-    for worker, connection in connections.items():
-        if connection in ready:
-            try:
-                events.append(connection.recv())
-            except (EOFError, OSError):
-                raise JobFailed(f"{worker} died") from None
-    return events
-
-
-def _tell_all(connections: Mapping[str, Connection], order: Order) -> None:
-    for connection in connections.values():
-        with suppress(OSError):  # that a worker is dead is heard from its pipe
-            connection.send(order)
-
-
-def _form(
-    job: TrainJob, connections: Mapping[str, Connection], ready: Mapping[str, Ready], resume_step: int | None
-) -> None:
-    workers = tuple(connections)
-    membership = Membership(
+def _membership(
+    job: TrainJob, workers: tuple[str, ...], ready: Mapping[str, Ready], resume_step: int | None
+) -> Membership:
+    return Membership(
         generation=0,
         workers=workers,
         hosted=dyadic_assignment(job.virtual_ranks, len(workers)),
         store=ready[workers[0]].store,
         resume_step=resume_step,
+        saved_step=resume_step or 0,
+        committed_step=resume_step or 0,
     )
-    _tell_all(connections, membership)
 
 
 def _committer(job: TrainJob, resume_step: int | None) -> Committer | None:
@@ -150,12 +202,13 @@ def _obey(worker: Worker, connection: Connection) -> None:
 
 
 def _main(worker_id: str, job: TrainJob, connection: Connection) -> None:
-    """In the child: pass events up the pipe and orders down."""
-    worker = Worker(worker_id, job, node="localhost", host="127.0.0.1")
+    """In the child: pass events and signs of life up the pipe, and orders down."""
+    prepare()
+    worker = Worker(worker_id, job, node="localhost", node_id="localhost", host="127.0.0.1")
     worker.start()
     Thread(target=_obey, args=(worker, connection), daemon=True).start()
     acknowledged = 0
     while True:
-        for number, event in worker.outbox.read(acknowledged, timeout=60):
-            connection.send(event)
-            acknowledged = number
+        numbered = worker.outbox.read(acknowledged, timeout=BEAT_SECONDS)
+        acknowledged = numbered[-1][0] if numbered else acknowledged
+        connection.send([*(event for _, event in numbered), Beat(worker=worker_id, pulse=worker.pulse())])

@@ -1,7 +1,8 @@
 """Plain messages between a job's supervisor and its workers.
 
-No torch and no Ray here: the control plane reads these. A worker is told what to train (`TrainJob`) and
-who belongs to a generation (`Membership`); it answers with events, in order, from one outbox.
+No torch and no Ray here: the control plane reads these. A worker is told what to train (`TrainJob`), who
+belongs to a generation (`Membership`) and when to pause (`Hold`); it answers with events, in order, from one
+outbox, and says at every look what it is doing (`Pulse`).
 """
 
 from __future__ import annotations
@@ -40,13 +41,18 @@ class Activity(StrEnum):
 
 
 class Fault(StrEnum):
-    """Classes of failure; each has its own exit and, later, its own retry budget."""
+    """Classes of failure; each has its own exit and its own budget (`orchestrator.gang.budgets`)."""
 
     INPUT = "input"  # the job's input is wrong: recipe, data, checkpoint, access
     USER = "user"  # the recipe raised while training
+    MEMORY = "memory"  # the worker ran out of memory
     STORAGE = "storage"  # a store refused or did not answer
-    PEER = "peer"  # an exchange with another worker broke
     INTERNAL = "internal"  # ours
+    CRASH = "crash"  # the worker's process died
+    NODE = "node"  # the worker's node is gone
+    HANG = "hang"  # the worker made no progress
+    LINK = "link"  # exchanges between living workers broke
+    POISON = "poison"  # different workers died in the same step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +101,13 @@ class Membership:
     """One generation: who belongs to it, who hosts which virtual ranks, and where its members meet.
 
     Attributes:
-        generation: counts up from 0 within a job; never used twice.
+        generation: counts up within a job; never used twice. A higher one ends all lower ones.
         workers: worker ids by DDP rank.
         hosted: virtual ranks by DDP rank; together each of 0..V-1 exactly once.
         store: `host:port` of the rendezvous store, served by one of the members.
-        resume_step: checkpoint to restore before training; None when the state is already in memory
-            or the job starts from nothing.
+        resume_step: the checkpoint to restore if no member holds a state; None to start from nothing then.
+        saved_step: no checkpoint of this step or an earlier one needs to be written again.
+        committed_step: the newest checkpoint whose manifest is durable.
     """
 
     generation: int
@@ -108,6 +115,22 @@ class Membership:
     hosted: tuple[tuple[int, ...], ...]
     store: str
     resume_step: int | None = None
+    saved_step: int = 0
+    committed_step: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """Stop at the next step boundary and wait for a membership. All members stop at the same one: the wish
+    rides in the step's exchange of losses, so it is enough that one of them has heard of it.
+
+    Attributes:
+        generation: what it is meant for; another generation does not care.
+        save: write a checkpoint at that boundary first.
+    """
+
+    generation: int
+    save: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +140,15 @@ class CheckpointCommitted:
     step: int
 
 
-Order = Membership | CheckpointCommitted
+Order = Membership | Hold | CheckpointCommitted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulse:
+    """What a worker is doing at the moment, and for how many seconds it has been at it."""
+
+    activity: Activity
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +176,8 @@ class Ready(Event):
     """The recipe is built and warmed up; the worker waits for a membership."""
 
     pid: int
-    node: str
+    node: str  # the machine's name, for people
+    node_id: str  # unique among the cluster's nodes
     device: str
     store: str  # where a generation could meet, served by this worker
     fingerprint: Mapping[str, Json]
@@ -158,7 +190,8 @@ class Formed(Event):
 
     generation: int
     step: int
-    restored: bool = False
+    restored: bool = False  # from a checkpoint
+    healed: bool = False  # from another member
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +205,7 @@ class StepDone(Event):
     loss: float
     values: Mapping[str, float]  # extra values of `loss`, the gradient norm, the learning rate
     seconds: float  # wall time of the step on this worker
+    busy_seconds: float = 0.0  # of these, what it did not wait for data or for others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,9 +229,31 @@ class Saved(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Parked(Event):
+    """The worker stopped at a boundary, as all members do, and waits for a membership with its state."""
+
+    generation: int
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken(Event):
+    """The generation is over for this worker: it lost a peer, or was told of a newer one.
+
+    It holds the state of `step`, if it holds any, and waits for a membership.
+    """
+
+    generation: int
+    step: int | None
+    begun: int | None  # the step that was broken off, counted from 1
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finished(Event):
     """The job's last step is applied and all that this worker had to save is saved."""
 
+    generation: int
     step: int
     state_digest: str | None  # from rank 0
 
@@ -211,3 +267,41 @@ class Failed(Event):
     trace: str | None = None  # the user's frames first
     step: int | None = None
     exit_code: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beat:
+    """A sign of life of a worker, and what it is doing; not kept, unlike an event."""
+
+    worker: str
+    pulse: Pulse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """A worker's process is gone: said by whoever watches it, not by itself."""
+
+    worker: str
+    cause: str
+    fault: Fault = Fault.CRASH
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stacks:
+    """What a worker that was ended for hanging was doing: the Python stacks of all its threads."""
+
+    worker: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """A worker has its place; its process starts."""
+
+    worker: str
+
+
+#: All kinds of events.
+Report = Ready | Formed | StepDone | Evaluated | Saved | Parked | Broken | Finished | Failed
+#: All that can be heard of workers.
+News = Report | Beat | Lost | Stacks | Placed

@@ -15,7 +15,7 @@ class Stopwatch:
 
     def __init__(self, activity: Activity = Activity.STARTUP) -> None:
         self._lock = threading.Lock()
-        self._since = time.perf_counter()
+        self._since = self._entered = time.perf_counter()
         self._activity = activity
         self._seconds: dict[Activity, float] = {}
 
@@ -24,7 +24,21 @@ class Stopwatch:
         with self._lock:
             self._settle()
             before, self._activity = self._activity, activity
+            self._entered = self._since
             return before
+
+    def current(self) -> tuple[Activity, float]:
+        """The activity of this moment, and the seconds since it was entered."""
+        with self._lock:
+            return self._activity, time.perf_counter() - self._entered
+
+    def rebook(self, activity: Activity, to: Activity, beyond: float) -> None:
+        """Move all seconds of `activity` beyond so many to another one: they turned out to be that."""
+        with self._lock:
+            self._settle()
+            moved = max(0.0, self._seconds.get(activity, 0.0) - beyond)
+            self._seconds[activity] = self._seconds.get(activity, 0.0) - moved
+            self._seconds[to] = self._seconds.get(to, 0.0) + moved
 
     @contextmanager
     def within(self, activity: Activity) -> Iterator[None]:

@@ -5,15 +5,15 @@ Knows neither Ray nor pipes: `workers.actor` and `workers.processes` carry the m
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 from workers.errors import LockstepError, UnreachableError
 from workers.numerics.exchange import PeerLost
+from workers.orders import Orders
 from workers.outbox import Outbox
-from workers.protocol import CheckpointCommitted, Failed, Fault, Membership, Order, TrainJob
+from workers.protocol import Broken, Failed, Fault, Order, Pulse, TrainJob
 from workers.reporter import Reporter
 from workers.training.engine import Engine
 from workers.training.recipes import in_user_code, user_trace
@@ -27,7 +27,7 @@ class Worker:
     Args:
         worker_id: unique within the job.
         job: what to train.
-        node: the machine's name, for people.
+        node, node_id: the machine's name, for people, and what is unique about it.
         host: the address at which other workers reach this one.
         startup: seconds by phase, of what the process did before.
     """
@@ -38,13 +38,16 @@ class Worker:
         job: TrainJob,
         *,
         node: str,
+        node_id: str,
         host: str,
         startup: Mapping[str, float] | None = None,
     ) -> None:
         self.outbox = Outbox()
-        self._memberships: queue.SimpleQueue[Membership] = queue.SimpleQueue()
+        self._orders = Orders()
         self._reporter = Reporter(worker_id, self.outbox)
-        self._engine = Engine(job, self._reporter, node=node, host=host, startup=startup or {})
+        self._engine = Engine(
+            job, self._orders, self._reporter, node=node, node_id=node_id, host=host, startup=startup or {}
+        )
         self._thread = threading.Thread(target=self._live, name=f"engine-{worker_id}", daemon=True)
 
     def start(self) -> None:
@@ -52,30 +55,60 @@ class Worker:
         self._thread.start()
 
     def tell(self, order: Order) -> None:
-        """Make this worker a member of a generation, once its recipe is built; or let its next save begin."""
-        if isinstance(order, CheckpointCommitted):
-            self._engine.committed(order.step)
-        else:
-            self._memberships.put(order)
+        """Pass an order to the engine; a newer generation ends what it does in an older one."""
+        self._orders.apply(order)
+
+    def pulse(self) -> Pulse:
+        """What the engine is doing at this moment."""
+        activity, seconds = self._reporter.stopwatch.current()
+        return Pulse(activity=activity, seconds=seconds)
 
     def _live(self) -> None:
         try:
             self._engine.build()
-            self._engine.train(self._memberships.get())
         except BaseException as error:  # whatever it is, the supervisor must hear of it
-            self._reporter.report(Failed, **_describe(error), step=self._engine.step)
+            self._reporter.report(Failed, **_describe(error))
+            return
+        generation = -1
+        while True:
+            membership = self._orders.next_membership(after=generation)
+            generation = membership.generation
+            try:
+                self._engine.train(membership)
+            except PeerLost as error:
+                self._reporter.report(
+                    Broken,
+                    generation=generation,
+                    step=self._engine.step,
+                    begun=self._engine.begun,
+                    message=str(error),
+                )
+            except BaseException as error:
+                self._reporter.report(Failed, **_describe(error), step=self._engine.begun)
 
 
 def _describe(error: BaseException) -> dict[str, Any]:
     """How an error is told to the supervisor: class, words, and the user's frames if there are any."""
-    if isinstance(error, PeerLost):
-        return {"fault": Fault.PEER, "message": f"lost the connection to another worker: {error}"}
     if isinstance(error, LockstepError):
         fault = Fault.STORAGE if isinstance(error, UnreachableError) else Fault.INPUT
         trace = user_trace(error) if error.__cause__ is not None and in_user_code(error.__cause__) else None
         return {"fault": fault, "message": str(error), "trace": trace, "exit_code": error.exit_code}
     summary = f"{type(error).__name__}: {error}"
+    if _is_out_of_memory(error):
+        return {
+            "fault": Fault.MEMORY,
+            "message": summary,
+            "trace": user_trace(error),
+            "exit_code": USER_FAILED,
+        }
     if in_user_code(error):
         message = f"the recipe raised {summary}"
         return {"fault": Fault.USER, "message": message, "trace": user_trace(error), "exit_code": USER_FAILED}
     return {"fault": Fault.INTERNAL, "message": summary, "trace": user_trace(error), "exit_code": INTERNAL}
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Of the GPU or of the machine; torch's allocator for the latter has no error type of its own."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

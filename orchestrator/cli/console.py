@@ -27,6 +27,11 @@ _MARKS = {
     Kind.PLACED: ("·", "dim"),
     Kind.READY: ("+", "dim"),
     Kind.FORMED: ("·", "dim"),
+    Kind.BROKEN: ("·", "dim"),
+    Kind.HOLD: ("·", "dim"),
+    Kind.WISH: ("!", "cyan"),
+    Kind.DISMISSED: ("-", "dim"),
+    Kind.STACKS: ("✘", "red"),
     Kind.EVALUATED: ("◆", "cyan"),
     Kind.CHECKPOINT: ("✔", "green"),
     Kind.WORKER_FAILED: ("✘", "red"),
@@ -70,8 +75,9 @@ class Console:
             self._display.show(self._view())
 
     def event(self, entry: Entry) -> None:
-        """Show what happened as a line that stays. Steps are not told one by one."""
-        if isinstance(entry, EventEntry):
+        """Show what happened as a line that stays. Steps are not told one by one, nor what the others see of
+        a loss."""
+        if isinstance(entry, EventEntry) and entry.kind is not Kind.BROKEN:
             self._display.tell(entry)
 
     def close(self) -> None:

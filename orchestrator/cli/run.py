@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
@@ -56,7 +55,7 @@ def run(
     )
     prepared = prepare(load_job(job, overrides or []), job, options, timeline)
     timeline.mark("preparation")
-    console = Console(lambda: prepared.scoreboard.view(time.time()))
+    console = Console(lambda: prepared.latest.view)
     try:
         with redirect_stdout(sys.stderr):  # Ray prints what it thinks of dead workers
             outcome, view = execute(prepared, console)

@@ -1,6 +1,7 @@
-"""A job's life as a pure state machine: `handle(state, event) -> (state, commands)`."""
+"""A job's life as a pure state machine: `handle(state, event, now) -> (state, commands)`."""
 
-from orchestrator.gang.machine import handle, start
-from orchestrator.gang.states import Ended, Outcome, Starting, State, Training
+from orchestrator.gang.machine import IllegalEvent, handle, start
+from orchestrator.gang.policy import Policy
+from orchestrator.gang.states import Ended, Gang, Outcome
 
-__all__ = ["Ended", "Outcome", "Starting", "State", "Training", "handle", "start"]
+__all__ = ["Ended", "Gang", "IllegalEvent", "Outcome", "Policy", "handle", "start"]

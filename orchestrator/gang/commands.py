@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from workers.protocol import Hold as HoldOrder
 from workers.protocol import Json, Membership
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hire:
+    """Start a process for each of these workers, on none of the nodes to `avoid`."""
+
+    workers: tuple[str, ...]
+    avoid: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +22,25 @@ class Form:
     """Send this membership to all of its workers."""
 
     membership: Membership
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """Ask these workers to stop at the next step boundary."""
+
+    order: HoldOrder
+    workers: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dismiss:
+    """End a worker's process; where it seems to hang, keep its Python stacks first."""
+
+    worker: str
+    why: str
+    stacks: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,4 +60,9 @@ class Announce:
     workers: tuple[str, ...]
 
 
-Command = Form | Commit | Announce
+@dataclass(frozen=True, kw_only=True)
+class Recall:
+    """Find the newest checkpoint whose every byte verifies."""
+
+
+Command = Hire | Form | Hold | Dismiss | Commit | Announce | Recall

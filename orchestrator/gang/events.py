@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workers.protocol import Failed, Fault, Finished, Ready, Saved
+from workers.protocol import Beat, Fault, Lost, Report
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lost:
-    """A worker's process is gone."""
-
-    worker: str
-    cause: str
+class Tick:
+    """Time has passed. Comes several times a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +30,50 @@ class CommitFailed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recalled:
+    """The newest checkpoint that verifies is of `step`; None if there never was one."""
+
+    step: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecallFailed:
+    """No checkpoint could be restored from."""
+
+    message: str
+    exit_code: int
+    fault: Fault
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resize:
+    """The job should have so many workers."""
+
+    workers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drain:
+    """A node goes away: its workers must be gone within so many seconds."""
+
+    node: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """Stand still at the next step boundary, and keep all state in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume:
+    """Go on after a pause."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Interrupted:
     """The user asked to stop now."""
 
 
-GangEvent = Ready | Saved | Finished | Failed | Lost | Committed | CommitFailed | Interrupted
+Wish = Resize | Drain | Pause | Resume | Interrupted
+GangEvent = Report | Beat | Lost | Tick | Committed | CommitFailed | Recalled | RecallFailed | Wish

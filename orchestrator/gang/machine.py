@@ -6,136 +6,260 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.exit_codes import FAILED, INTERRUPTED
-from orchestrator.gang.commands import Announce, Command, Commit, Form
-from orchestrator.gang.events import CommitFailed, Committed, GangEvent, Interrupted, Lost
-from orchestrator.gang.states import Ended, Outcome, Starting, State, Training
-from workers.numerics.tree import dyadic_assignment
-from workers.protocol import Failed, Fault, Finished, Membership, Ready, Saved
+from orchestrator.exit_codes import INTERRUPTED
+from orchestrator.gang.changing import drain, hold_if_wanted, look_at_speeds, parked
+from orchestrator.gang.commands import Form, Hold
+from orchestrator.gang.ending import end, end_if_over
+from orchestrator.gang.events import (
+    CommitFailed,
+    Committed,
+    Drain,
+    GangEvent,
+    Interrupted,
+    Pause,
+    Recalled,
+    RecallFailed,
+    Resize,
+    Resume,
+    Tick,
+)
+from orchestrator.gang.forming import Step, form, gather, hire
+from orchestrator.gang.invariants import check_membership, validate
+from orchestrator.gang.losses import broken, failed, lost, waited
+from orchestrator.gang.policy import Policy
+from orchestrator.gang.saves import commit_failed, committed, retry_commits, saved
+from orchestrator.gang.states import (
+    Ended,
+    Forming,
+    Gang,
+    Gathering,
+    Holding,
+    Outcome,
+    Paused,
+    Phase,
+    Recalling,
+    Stage,
+    Training,
+    Trouble,
+    Waiting,
+)
+from orchestrator.gang.watch import beat, find_hanging, find_stuck_starts, wake
+from workers.protocol import (
+    Beat,
+    Broken,
+    Evaluated,
+    Failed,
+    Finished,
+    Formed,
+    Lost,
+    Parked,
+    Ready,
+    Saved,
+    StepDone,
+)
+from workers.protocol import (
+    Hold as HoldOrder,
+)
 
-Step = tuple[State, tuple[Command, ...]]
+_RECENT = 20
 
 
 class IllegalEvent(Exception):
-    """An event that has no transition from this state: a bug of ours, never of the user."""
+    """An event that has no transition from this phase: a bug of ours, never of the user."""
 
 
-def start(workers: tuple[str, ...], virtual_ranks: int, resume_step: int | None) -> Starting:
-    """The first state of a job with these workers.
+def start(policy: Policy, workers: int, resume_step: int | None, now: float) -> Step:
+    """The first state of a job, and the order to start its workers.
 
     Args:
+        workers: how many it should have.
         resume_step: the checkpoint to go on from, or None to start from nothing.
     """
-    return Starting(workers=workers, virtual_ranks=virtual_ranks, resume_step=resume_step)
+    gang = Gang(
+        policy=policy,
+        phase=Gathering(),
+        target=workers,
+        resume_step=resume_step,
+        step=resume_step or 0,
+        furthest=resume_step or 0,
+        committed_step=resume_step or 0,
+        progress_at=now,
+        ticked=now,
+        balanced_at=now,
+    )
+    return hire(gang, now)
 
 
-def handle(state: State, event: GangEvent) -> Step:
-    """The state after an event, and what is to be done about it.
+def handle(gang: Gang, event: GangEvent, now: float) -> Step:
+    """The state after an event that was heard of at `now`, and what is to be done about it.
 
     Raises:
-        IllegalEvent: nothing of the kind can happen in this state.
+        IllegalEvent: nothing of the kind can happen in this phase.
+        InvariantBroken: a bug of ours, see `orchestrator.gang.invariants`.
     """
-    if isinstance(state, Ended):
-        return state, ()  # what is still on its way from workers changes nothing any more
-    transition = _TRANSITIONS.get((type(state), type(event)))
-    if transition is None:
-        raise IllegalEvent(f"{type(event).__name__} in state {type(state).__name__}: {event}")
-    return transition(state, event)
+    if isinstance(gang.phase, Ended):
+        return gang, ()  # what is still on its way from workers changes nothing any more
+    transition = _TRANSITIONS[type(event)]
+    if type(gang.phase) not in transition.phases:
+        raise IllegalEvent(f"{type(event).__name__} while {type(gang.phase).__name__}: {event}")
+    gang, commands = transition.carry_out(gang, event, now)
+    gang, consequences = _settle(gang, now)
+    for command in consequences + commands:
+        if isinstance(command, Form):
+            check_membership(command.membership, gang.policy.virtual_ranks)
+    return validate(gang), commands + consequences
 
 
-def _ready(state: Starting, event: Ready) -> Step:
-    ready = {**state.ready, event.worker: event}
-    if len(ready) < len(state.workers):
-        return replace(state, ready=ready), ()
-    membership = Membership(
-        generation=0,
-        workers=state.workers,
-        hosted=dyadic_assignment(state.virtual_ranks, len(state.workers)),
-        store=ready[state.workers[0]].store,
-        resume_step=state.resume_step,
+def _settle(gang: Gang, now: float) -> Step:
+    """What follows from a state by itself: missing workers are hired, wanted changes are begun."""
+    if isinstance(gang.phase, Ended):
+        return gang, ()
+    gang, hires = hire(gang, now)
+    if not isinstance(gang.phase, Training):
+        return gang, hires
+    gang, holds = hold_if_wanted(gang, now)
+    return gang, hires + holds
+
+
+def _ready(gang: Gang, event: Ready, now: float) -> Step:
+    if event.worker not in gang.crew:
+        return gang, ()
+    gang = gang.having(event.worker, stage=Stage.READY, node=event.node_id, store=event.store, heard=now)
+    gang = replace(gang, hiring=replace(gang.hiring, failures=0))
+    return gather(gang, now) if isinstance(gang.phase, Gathering) else (gang, ())
+
+
+def _formed(gang: Gang, event: Formed, now: float) -> Step:
+    if event.generation != gang.generation or not gang.is_member(event.worker):
+        return gang, ()
+    gang = gang.having(event.worker, stage=Stage.TRAINING, step=event.step)
+    gang = replace(gang, progress_at=now)
+    if isinstance(gang.phase, Forming) and all(m.stage is not Stage.FORMING for m in gang.members):
+        gang = replace(gang, phase=Training())
+    return gang, ()
+
+
+def _step_done(gang: Gang, event: StepDone, now: float) -> Step:
+    if event.worker not in gang.crew:
+        return gang, ()
+    member = gang.crew[event.worker]
+    if event.generation == gang.generation and gang.membership is not None:
+        hosted = len(gang.membership.hosted[gang.membership.workers.index(event.worker)])
+        costs = (*member.costs[-_RECENT + 1 :], event.busy_seconds / hosted)
+        gang = gang.having(event.worker, step=event.step, costs=costs)
+    if event.step <= gang.step:
+        return gang, ()
+    seconds = (*gang.step_seconds[-_RECENT + 1 :], event.seconds)
+    gang = replace(gang, step=event.step, step_seconds=seconds, progress_at=now)
+    if event.step <= gang.furthest:
+        return gang, ()  # what was reached before does not show that the trouble is over
+    return replace(gang, furthest=event.step, trouble=Trouble()), ()
+
+
+def _evaluated(gang: Gang, event: Evaluated, now: float) -> Step:
+    return replace(gang, progress_at=now), ()
+
+
+def _finished(gang: Gang, event: Finished, now: float) -> Step:
+    if event.generation != gang.generation or not gang.is_member(event.worker):
+        return gang, ()
+    gang = gang.having(event.worker, stage=Stage.FINISHED, step=event.step)
+    digested = gang.digested or event.state_digest is not None
+    return end_if_over(replace(gang, digested=digested, step=max(gang.step, event.step), progress_at=now))
+
+
+def _tick(gang: Gang, event: Tick, now: float) -> Step:
+    gang = wake(gang, now)
+    gang, commands = retry_commits(gang, now)
+    gang, starts = find_stuck_starts(gang, now)
+    commands += starts
+    match gang.phase:
+        case Gathering():
+            gang, more = gather(gang, now)
+        case Waiting(until=until) if now >= until:
+            gang, more = waited(gang, now)
+        case Forming() | Holding():
+            gang, more = find_hanging(gang, now)
+        case Training():
+            gang, more = find_hanging(gang, now)
+            if isinstance(gang.phase, Training):
+                gang, balancing = look_at_speeds(gang, now)
+                more += balancing
+        case _:
+            more = ()
+    return gang, commands + more
+
+
+def _recalled(gang: Gang, event: Recalled, now: float) -> Step:
+    step = event.step or 0
+    after = replace(gang, phase=Gathering(), resume_step=event.step, step=step, committed_step=step)
+    return gather(replace(after, committing={}), now)
+
+
+def _recall_failed(gang: Gang, event: RecallFailed, now: float) -> Step:
+    outcome = Outcome(done=False, exit_code=event.exit_code, fault=event.fault, message=event.message)
+    return end(gang, outcome)
+
+
+def _resize(gang: Gang, event: Resize, now: float) -> Step:
+    return replace(gang, target=event.workers), ()
+
+
+def _drain(gang: Gang, event: Drain, now: float) -> Step:
+    return drain(gang, event.node, event.seconds, now), ()
+
+
+def _pause(gang: Gang, event: Pause, now: float) -> Step:
+    gang = replace(gang, paused=True)
+    if not isinstance(gang.phase, Holding) or gang.phase.save or not gang.policy.saves:
+        return gang, ()
+    order = HoldOrder(generation=gang.generation, save=True)
+    workers = tuple(member.id for member in gang.members)
+    return replace(gang, phase=replace(gang.phase, save=True)), (
+        Hold(order=order, workers=workers, why="pause"),
     )
-    return Training(membership=membership), (Form(membership=membership),)
 
 
-def _saved(state: Training, event: Saved) -> Step:
-    reports = {**state.saves.get(event.step, {}), event.worker: event}
-    if len(reports) < len(state.membership.workers):
-        return replace(state, saves={**state.saves, event.step: reports}), ()
-    saves = {step: reports for step, reports in state.saves.items() if step != event.step}
-    draft = next(report.draft for report in reports.values() if report.draft is not None)
-    chunks = {number: record for report in reports.values() for number, record in report.chunks.items()}
-    after = replace(state, saves=saves, committing=state.committing | {event.step})
-    return after, (Commit(step=event.step, draft=draft, chunks=chunks),)
+def _resume(gang: Gang, event: Resume, now: float) -> Step:
+    gang = replace(gang, paused=False)
+    return form(gang, now, "resume") if isinstance(gang.phase, Paused) else (gang, ())
 
 
-def _committed(state: Training, event: Committed) -> Step:
-    after = _end_if_over(replace(state, committing=state.committing - {event.step}))
-    return after, (Announce(step=event.step, workers=state.membership.workers),)
+def _interrupted(gang: Gang, event: Interrupted, now: float) -> Step:
+    return end(gang, Outcome(done=False, exit_code=INTERRUPTED, message="interrupted"))
 
 
-def _finished(state: Training, event: Finished) -> Step:
-    return _end_if_over(replace(state, finished=state.finished | {event.worker})), ()
+class _Transition:
+    """What an event does, and in which phases it can happen at all."""
+
+    def __init__(self, carry_out: Callable[[Gang, Any, float], Step], *phases: type[Phase]) -> None:
+        self.carry_out, self.phases = carry_out, phases or _ALIVE
 
 
-def _end_if_over(state: Training) -> State:
-    """Done means: every worker has finished, and no checkpoint is half written.
-
-    When those that have not finished have all lost one another, nobody is left to name the cause: the first
-    report stands for it.
-    """
-    if state.finished | state.broken.keys() < set(state.membership.workers):
-        return state
-    if state.broken:
-        return Ended(outcome=next(iter(state.broken.values())))
-    return state if state.saves or state.committing else Ended(outcome=Outcome(done=True))
-
-
-def _failed(state: Starting | Training, event: Failed) -> Step:
-    outcome = Outcome(
-        done=False,
-        exit_code=event.exit_code,
-        fault=event.fault,
-        message=event.message,
-        trace=event.trace,
-        worker=event.worker,
-        step=event.step,
-    )
-    if event.fault is not Fault.PEER or isinstance(state, Starting):
-        return Ended(outcome=outcome), ()
-    # A broken exchange is an effect; its cause is reported by somebody else, unless everybody says the same.
-    return _end_if_over(replace(state, broken={**state.broken, event.worker: outcome})), ()
-
-
-def _lost(state: Starting | Training, event: Lost) -> Step:
-    if isinstance(state, Training) and event.worker in state.finished:
-        return state, ()  # it owes nothing any more
-    message = f"the process died: {event.cause}"
-    outcome = Outcome(done=False, exit_code=FAILED, fault=Fault.PEER, message=message, worker=event.worker)
-    return Ended(outcome=outcome), ()
-
-
-def _commit_failed(state: Training, event: CommitFailed) -> Step:
-    outcome = Outcome(
-        done=False, exit_code=event.exit_code, fault=event.fault, message=event.message, step=event.step
-    )
-    return Ended(outcome=outcome), ()
-
-
-def _interrupted(state: State, event: Interrupted) -> Step:
-    return Ended(outcome=Outcome(done=False, exit_code=INTERRUPTED, message="interrupted")), ()
-
+_ALIVE = (Gathering, Forming, Training, Holding, Waiting, Recalling, Paused)
+_BEGUN = (Forming, Training, Holding, Waiting, Recalling, Paused, Gathering)
 
 #: Every legal transition. What is not here cannot happen.
-_TRANSITIONS: dict[tuple[type, type], Callable[[Any, Any], Step]] = {
-    (Starting, Ready): _ready,
-    (Starting, Failed): _failed,
-    (Starting, Lost): _lost,
-    (Starting, Interrupted): _interrupted,
-    (Training, Saved): _saved,
-    (Training, Committed): _committed,
-    (Training, CommitFailed): _commit_failed,
-    (Training, Finished): _finished,
-    (Training, Failed): _failed,
-    (Training, Lost): _lost,
-    (Training, Interrupted): _interrupted,
+_TRANSITIONS: dict[type, _Transition] = {
+    Ready: _Transition(_ready),
+    Formed: _Transition(_formed),
+    StepDone: _Transition(_step_done),
+    Evaluated: _Transition(_evaluated),
+    Saved: _Transition(saved),
+    Parked: _Transition(parked),
+    Broken: _Transition(broken),
+    Finished: _Transition(_finished),
+    Failed: _Transition(failed),
+    Lost: _Transition(lost),
+    Beat: _Transition(beat),
+    Tick: _Transition(_tick),
+    Committed: _Transition(committed),
+    CommitFailed: _Transition(commit_failed),
+    Recalled: _Transition(_recalled, Recalling),
+    RecallFailed: _Transition(_recall_failed, Recalling),
+    Resize: _Transition(_resize),
+    Drain: _Transition(_drain),
+    Pause: _Transition(_pause),
+    Resume: _Transition(_resume),
+    Interrupted: _Transition(_interrupted),
 }

@@ -18,22 +18,30 @@ Json = Any
 class Committer:
     """Commits the checkpoints of one run, in order.
 
-    Make it before any worker saves: it first sweeps what killed runs have left behind.
+    Make it before any worker saves: it first sweeps what killed runs have left behind, unless told not to.
 
     Args:
         store: the job's checkpoint folder.
         parent: the checkpoint that the run goes on from, if any.
         keep: how many of the newest checkpoints stay.
         sidecar: what to note beside each checkpoint about this run (workers, hosts).
+        tidy: False where somebody may be saving at this moment.
     """
 
     def __init__(
-        self, store: Store, *, parent: Manifest | None, keep: int, sidecar: Mapping[str, Json] | None = None
+        self,
+        store: Store,
+        *,
+        parent: Manifest | None,
+        keep: int,
+        sidecar: Mapping[str, Json] | None = None,
+        tidy: bool = True,
     ) -> None:
         self._store, self._keep, self._sidecar = store, keep, sidecar
         self.newest = parent
-        with suppress(LockstepError):  # nothing is lost if it must stay until the next run
-            sweep(store)
+        if tidy:
+            with suppress(LockstepError):  # nothing is lost if it must stay until the next run
+                sweep(store)
 
     def commit(self, draft: Mapping[str, Json], chunks: Mapping[int, Json]) -> Manifest:
         """Write the manifest of a checkpoint whose chunks are all durable, then drop what is too old.

@@ -15,12 +15,13 @@ from typing import NamedTuple, Protocol
 from weakref import ref
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C._distributed_c10d import GradBucket
 from torch.nn.parallel import DistributedDataParallel
 
 from workers.errors import RecipeError
-from workers.numerics.exchange import Exchange
+from workers.numerics.exchange import Exchange, PeerLost
 from workers.numerics.generation import join_own_group
 from workers.numerics.reduction import Reduction, TreeReducer
 from workers.numerics.tree import Accumulator, Node
@@ -227,17 +228,31 @@ class FastDDP:
         """DDP takes the mean over workers, whatever their loads; this makes it the mean over samples."""
         return self._world * count / total
 
-    def passes(self, vrank: int) -> AbstractContextManager[None]:
+    @contextmanager
+    def passes(self, vrank: int) -> Iterator[None]:
         """See `GradientReducer.passes`."""
-        return nullcontext() if vrank == self._last else self.module.no_sync()
+        with nullcontext() if vrank == self._last else self.module.no_sync(), _lost_peers():
+            yield
 
     def skip(self, vrank: int) -> None:
         """See `GradientReducer.skip`."""
         if vrank == self._last:
-            (self._filler(self.module) * 0.0).backward()
+            with _lost_peers():
+                (self._filler(self.module) * 0.0).backward()
 
     def finish(self, divisor: float) -> None:
         """Nothing is left to do: stock DDP has reduced and divided."""
+
+
+@contextmanager
+def _lost_peers() -> Iterator[None]:
+    """Stock DDP's collectives fail inside the backward pass, with errors that only their text tells apart."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error) or "pair closure" in str(error):
+            raise PeerLost(str(error)) from error
+        raise
 
 
 def _alive(reference: ref[ElasticDDP]) -> ElasticDDP:

@@ -1,12 +1,14 @@
 """Moves tensors between the members of a generation, and does nothing else to them.
 
 Every worker talks to every other directly. So when one dies, all the others notice at once: on gloo, ring
-collectives leave whoever is not connected to the dead one waiting for the whole timeout.
+collectives leave whoever is not connected to the dead one waiting for the whole timeout. One that is silent
+and not dead is noticed by nobody: then whoever knows better aborts the exchange, from another thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Protocol
 
 import torch
@@ -38,7 +40,14 @@ class Exchange(Protocol):
         """Start to send contiguous tensors to, and receive into contiguous tensors from, each peer.
 
         Both sides name the same 1-D tensors in the same order; empty ones are not sent. Transfers that
-        overlap in time have different tags.
+        overlap in time have different tags. Never raises: it is called in the middle of backward passes,
+        which must come to their end. What is broken is heard from `wait`.
+        """
+
+    def abort(self) -> None:
+        """End all transfers under way and to come, with `PeerLost`. From any thread, at any time.
+
+        When it returns, nothing writes into the tensors of any transfer any more.
         """
 
 
@@ -59,6 +68,9 @@ class Alone:
         """Nothing to do: `sends` and `receives` are empty."""
         return _Works(())
 
+    def abort(self) -> None:
+        """Nobody waits for anybody."""
+
 
 class Mesh(Protocol):
     """What is used of torch's process groups; its own stubs leave these methods out."""
@@ -69,8 +81,26 @@ class Mesh(Protocol):
     def recv(self, tensors: list[Tensor], peer: int, tag: int, /) -> dist.Work:
         """Start to receive."""
 
+    def abort(self) -> None:
+        """End all that is under way (NCCL; gloo's does not free anybody who waits)."""
+
     def _start_coalescing(self, device: torch.device, /) -> None: ...
     def _end_coalescing(self, device: torch.device, /) -> dist.Work: ...
+
+
+#: No transfer has this tag.
+_NEVER_SENT = 2**20
+
+
+def abort_gloo(group: Mesh, rank: int) -> None:
+    """Close all connections of a gloo group: whoever waits in it, in whatever operation, gets an error.
+
+    Gloo does this itself when a receive times out, so wait for something that nobody ever sends.
+    """
+    try:
+        group.recv([torch.empty(1)], 0 if rank else 1, _NEVER_SENT).wait(timedelta(milliseconds=1))
+    except RuntimeError:
+        return
 
 
 class GlooExchange:
@@ -87,8 +117,12 @@ class GlooExchange:
             works += [self._group.recv([tensor], peer, tag) for peer, tensor in _pairs(receives)]
             works += [self._group.send([tensor], peer, tag) for peer, tensor in _pairs(sends)]
         except RuntimeError as error:
-            raise PeerLost(str(error)) from error
+            return _Broken(error)
         return _Works(works)
+
+    def abort(self) -> None:
+        """See `Exchange.abort`."""
+        abort_gloo(self._group, self.rank)
 
 
 class NcclExchange:
@@ -107,7 +141,11 @@ class NcclExchange:
                 self._group.send([tensor], peer, 0)
             return _Works((self._group._end_coalescing(self.device),))
         except RuntimeError as error:
-            raise PeerLost(str(error)) from error
+            return _Broken(error)
+
+    def abort(self) -> None:
+        """See `Exchange.abort`."""
+        self._group.abort()
 
 
 class _Works:
@@ -120,6 +158,16 @@ class _Works:
                 work.wait()
         except RuntimeError as error:
             raise PeerLost(str(error)) from error
+
+
+class _Broken:
+    """Transfers that could not even be started."""
+
+    def __init__(self, error: RuntimeError) -> None:
+        self._error = error
+
+    def wait(self) -> None:
+        raise PeerLost(str(self._error)) from self._error
 
 
 def _pairs(transfers: Outgoing) -> Iterator[tuple[int, Tensor]]:

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore, PrefixStore, Store, TCPStore
 
-from workers.numerics.exchange import Alone, Exchange, GlooExchange, Mesh, NcclExchange
+from workers.numerics.exchange import Alone, Exchange, GlooExchange, Mesh, NcclExchange, PeerLost, abort_gloo
 from workers.protocol import Membership
 
 #: How long members wait for one another when they meet, and for a transfer with a silent peer.
@@ -45,6 +45,9 @@ def connect_store(address: str) -> Store:
 def form(membership: Membership, rank: int, device: torch.device, job: str, host: str) -> Exchange:
     """Connect this worker to all members of a generation; returns when it is connected to every one.
 
+    Raises:
+        PeerLost: a member is gone, or does not come for minutes.
+
     `host` is the address at which the others reach this worker: left to itself, gloo looks up the machine's
     name, which many systems resolve to loopback.
 
@@ -54,6 +57,14 @@ def form(membership: Membership, rank: int, device: torch.device, job: str, host
     world = len(membership.workers)
     if world == 1:
         return Alone(device)
+    try:
+        return _connect(membership, rank, device, job, host)
+    except RuntimeError as error:  # torch.distributed's errors are all of this kind
+        raise PeerLost(str(error)) from error
+
+
+def _connect(membership: Membership, rank: int, device: torch.device, job: str, host: str) -> Exchange:
+    world = len(membership.workers)
     store = PrefixStore(f"{job}/{membership.generation}", connect_store(membership.store))
     if device.type == "cuda":
         options = dist.ProcessGroupNCCL.Options()
@@ -69,10 +80,24 @@ def form(membership: Membership, rank: int, device: torch.device, job: str, host
 
 def join_default_group(membership: Membership, rank: int, device: torch.device, job: str) -> None:
     """Make the members torch.distributed's default group, for `numerics: fast` (stock DDP)."""
+    leave_default_group()
     store = PrefixStore(f"{job}/{membership.generation}/fast", connect_store(membership.store))
     backend = "nccl" if device.type == "cuda" else "gloo"
     world = len(membership.workers)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
+
+
+def leave_default_group() -> None:
+    """Give up torch.distributed's default group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def abort_default_group(rank: int, device: torch.device) -> None:
+    """Free whoever waits in a collective of the default group. From any thread."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        group = cast(Mesh, dist.group.WORLD._get_backend(device))  # type: ignore[union-attr]
+        group.abort() if device.type == "cuda" else abort_gloo(group, rank)
 
 
 def join_own_group() -> None:

@@ -1,7 +1,8 @@
 """A step's logged numbers: each virtual rank's loss and values, gathered and folded in tree order.
 
 They travel while the last backward pass runs, and the sums are as exact as the gradients: the same tree, in
-float64, on every worker. So all workers know the same losses, whatever their number is.
+float64, on every worker. So all workers know the same losses, whatever their number is. What a worker has to
+tell the others for the end of the step (that it was asked to pause) rides along.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Tally:
         self._rows: list[Tensor] = []
         self._gathered: dict[int, Tensor] = {}
         self._pending: Pending
+        self.signal = 0.0
 
     def add(self, loss: Tensor, values: Mapping[str, object], weight: float) -> None:
         """Add the row of the next hosted virtual rank.
@@ -59,11 +61,15 @@ class Tally:
         """The row of a virtual rank without a sample."""
         self._rows.append(torch.zeros(self._width, dtype=torch.float64, device=self._exchange.device))
 
-    def send(self) -> None:
-        """All own rows are in: exchange them with the other members."""
-        own = torch.cat(self._rows)
+    def send(self, signal: float = 0.0) -> None:
+        """All own rows are in: exchange them with the other members.
+
+        Args:
+            signal: what this worker has to say to the others; `finish` sets `signal` to the highest one.
+        """
+        own = torch.cat([*self._rows, self._rows[0].new_full((1,), signal)])
         self._gathered = {
-            rank: own if rank == self._exchange.rank else own.new_empty(len(vranks) * self._width)
+            rank: own if rank == self._exchange.rank else own.new_empty(len(vranks) * self._width + 1)
             for rank, vranks in enumerate(self._hosted)
         }
         self._pending = all_gather(self._exchange, own, self._gathered, _TAG)
@@ -73,9 +79,12 @@ class Tally:
         """Mean loss and mean values over the step."""
         self._pending.wait()
         rows: dict[int, list[float]] = {}
+        self.signal = 0.0
         for rank, vranks in enumerate(self._hosted):
-            table = self._gathered[rank].view(len(vranks), self._width).tolist()
+            *numbers, signal = self._gathered[rank].tolist()
+            table = [numbers[i * self._width : (i + 1) * self._width] for i in range(len(vranks))]
             rows |= dict(zip(vranks, table, strict=True))
+            self.signal = max(self.signal, signal)
         totals = fold_leaves([rows[vrank] for vrank in sorted(rows)], _add)
         loss, *values = (total / divisor for total in totals)
         return loss, dict(zip(self._names, values, strict=True))

@@ -41,19 +41,33 @@ def height(leaves: int) -> int:
     return (leaves - 1).bit_length()
 
 
-def dyadic_assignment(leaves: int, workers: int) -> tuple[tuple[int, ...], ...]:
-    """Leaves by worker, loads as equal as possible, in complete subtrees.
+def equal_loads(leaves: int, workers: int) -> tuple[int, ...]:
+    """Leaves by worker, as equal as possible; the first ones get what is left over."""
+    return tuple(leaves // workers + (worker < leaves % workers) for worker in range(workers))
+
+
+def dyadic_assignment(
+    leaves: int, workers: int, loads: Sequence[int] | None = None
+) -> tuple[tuple[int, ...], ...]:
+    """Which leaves each worker gets: so many as `loads` says, in complete subtrees.
 
     Each load is split into powers of two, and all pieces are laid end to end, largest first. So every piece
     starts at a multiple of its own size and is a node of the tree, and a load of L costs popcount(L) partial
     sums.
 
+    Args:
+        leaves: V.
+        workers: how many there are.
+        loads: leaves by worker, each at least 1; as equal as possible if left out.
+
     Raises:
-        ValueError: there are more workers than leaves, or none.
+        ValueError: there are more workers than leaves, or none; or the loads are not those of these workers.
     """
     if not 1 <= workers <= leaves:
         raise ValueError(f"{leaves} leaves cannot be shared by {workers} workers")
-    loads = [leaves // workers + (worker < leaves % workers) for worker in range(workers)]
+    loads = equal_loads(leaves, workers) if loads is None else loads
+    if len(loads) != workers or sum(loads) != leaves or min(loads) < 1:
+        raise ValueError(f"{leaves} leaves and {workers} workers do not go with loads of {list(loads)}")
     pieces = sorted(
         (
             (1 << bit, worker)

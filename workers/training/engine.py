@@ -1,6 +1,6 @@
-"""The training engine of one worker: builds a job's recipe once, then trains in any generation.
+"""The training engine of one worker: builds a job's recipe once, then trains in one generation after another.
 
-Needs neither Ray nor a supervisor: it takes a membership and reports events.
+Needs neither Ray nor a supervisor: it takes memberships and reports events.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ import torch
 from workers.numerics import environment
 from workers.numerics.buffers import StepBuffers
 from workers.numerics.ddp import ElasticDDP, FastDDP, GradientReducer
-from workers.numerics.exchange import Exchange
-from workers.numerics.generation import form, join_default_group, serve_store
+from workers.numerics.exchange import Exchange, PeerLost
+from workers.numerics.generation import abort_default_group, form, join_default_group, serve_store
+from workers.orders import Orders
 from workers.protocol import Activity, Formed, Membership, Numerics, Ready, TrainJob
 from workers.reporter import Reporter
+from workers.training.connection import connection
+from workers.training.healing import Held, agree, heal
 from workers.training.recipes import load_recipe
 from workers.training.replica import Replica
-from workers.training.saving import Checkpoints, Commits
+from workers.training.saving import Checkpoints
 from workers.training.step import StepRunner, Team, call_loss
-from workers.training.train import TrainingRun
+from workers.training.train import Progress, TrainingRun
 from workers.training.training_data import (
     EvaluationData,
     TrainingData,
@@ -44,6 +47,7 @@ class _Built:
     buffers: StepBuffers
     data: TrainingData
     evaluation: EvaluationData | None
+    checkpoints: Checkpoints
     reducer: ElasticDDP | None  # None: made anew for each generation (`numerics: fast`)
     warm_up: WarmUp | None
 
@@ -53,25 +57,40 @@ class Engine:
 
     Args:
         job: what to train.
+        orders: what the supervisor has told this worker.
         reporter: where events go.
-        node: the machine's name, for people.
+        node, node_id: the machine's name, for people, and what is unique about it.
         host: the address at which other workers reach this one.
         startup: seconds by phase, of what the process did before.
     """
 
     def __init__(
-        self, job: TrainJob, reporter: Reporter, *, node: str, host: str, startup: Mapping[str, float]
+        self,
+        job: TrainJob,
+        orders: Orders,
+        reporter: Reporter,
+        *,
+        node: str,
+        node_id: str,
+        host: str,
+        startup: Mapping[str, float],
     ) -> None:
-        self._job, self._reporter, self._node, self._host = job, reporter, node, host
-        self._device, self._startup = torch.device(job.device), startup
-        self._commits = Commits()
+        self._job, self._orders, self._reporter = job, orders, reporter
+        self._node, self._node_id, self._host, self._startup = node, node_id, host, startup
+        self._device = torch.device(job.device)
         self._built: _Built
-        self._run: TrainingRun | None = None
+        self._progress = Progress()
+        self._holds_state = False
+
+    @property
+    def begun(self) -> int | None:
+        """The step that was begun last, counted from 1, for reports of failure; None before training."""
+        return self._progress.begun
 
     @property
     def step(self) -> int | None:
-        """The step that was begun last, counted from 1, for reports of failure; None before training."""
-        return self._run.step if self._run is not None else None
+        """The step whose state this worker holds; None as long as it holds none that counts."""
+        return self._built.replica.step if self._holds_state else None
 
     def build(self) -> None:
         """Everything that needs no other worker: recipe, model, data, warm-up. Reports `Ready`."""
@@ -82,8 +101,7 @@ class Engine:
         recipe = _timed(seconds, "recipe", lambda: load_recipe(self._job))
         replica = _timed(seconds, "model", lambda: Replica(recipe, self._job.seed, self._device))
         replica.model.train()
-        if self._job.checkpoint_uri is not None:
-            replica.scalars()  # what cannot be saved is refused here, and not at the first checkpoint
+        replica.scalars()  # what cannot be saved, or sent to another worker, is refused here and not later
         data = _timed(seconds, "data", lambda: open_training_data(self._job, recipe))
         evaluation = open_evaluation_data(self._job, recipe)
         buffers = StepBuffers(replica.model)
@@ -98,6 +116,7 @@ class Engine:
             buffers=buffers,
             data=data,
             evaluation=evaluation,
+            checkpoints=Checkpoints(self._job, replica, data.schedule, self._orders),
             reducer=reducer,
             warm_up=warm_up,
         )
@@ -106,34 +125,46 @@ class Engine:
             Ready,
             pid=os.getpid(),
             node=self._node,
+            node_id=self._node_id,
             device=self._job.device,
             store=address,
             fingerprint=environment.fingerprint(self._job.device, replica.optimizer),
             startup=seconds,
         )
 
-    def committed(self, step: int) -> None:
-        """The checkpoint of `step` is committed. From any thread."""
-        self._commits.announce(step)
-
     def train(self, membership: Membership) -> None:
-        """Train in this generation until the job's last step. Reports all that happens.
+        """Train in this generation until the job's last step, or until all members stop at a boundary.
 
         Raises:
             PeerLost: another member is gone. The replica holds the last step that this worker applied.
         """
-        built = self._built
         rank = membership.workers.index(self._reporter.worker_id)
-        exchange = form(membership, rank, self._device, self._job.name, self._host)
-        team = Team(exchange=exchange, hosted=membership.hosted)
-        checkpoints = Checkpoints(self._job, built.replica, built.data.schedule, self._commits)
-        if membership.resume_step is not None:
-            checkpoints.restore(membership.resume_step)
-            built.buffers.settle()
+
+        def connect() -> Exchange:
+            return form(membership, rank, self._device, self._job.name, self._host)
+
+        try:
+            with connection(connect, self._orders, membership.generation) as exchange:
+                self._train(membership, exchange)
+        except PeerLost:
+            self._reporter.stopwatch.enter(Activity.RECOVERY)
+            raise
+
+    def _train(self, membership: Membership, exchange: Exchange) -> None:
+        built = self._built
+        team = Team(
+            exchange=exchange,
+            hosted=membership.hosted,
+            superseded=lambda: self._orders.superseded(membership.generation),
+        )
+        restored, healed = self._settle(membership, exchange)
         reducer, warm_up = self._reducer(membership, exchange)
-        restored = membership.resume_step is not None
         self._reporter.report(
-            Formed, generation=membership.generation, step=built.replica.step, restored=restored
+            Formed,
+            generation=membership.generation,
+            step=built.replica.step,
+            restored=restored,
+            healed=healed,
         )
         self._reporter.stopwatch.enter(Activity.PRODUCTIVE)
         with built.data.feed(team.own, built.replica.step) as feed:
@@ -148,7 +179,7 @@ class Engine:
                 value_names=warm_up.value_names,
                 stopwatch=self._reporter.stopwatch,
             )
-            self._run = TrainingRun(
+            run = TrainingRun(
                 job=self._job,
                 membership=membership,
                 runner=runner,
@@ -156,11 +187,33 @@ class Engine:
                 schedule=built.data.schedule,
                 team=team,
                 evaluation=built.evaluation,
-                checkpoints=checkpoints,
+                checkpoints=built.checkpoints,
+                orders=self._orders,
                 reporter=self._reporter,
+                progress=self._progress,
             )
-            self._run.run()
-        self._reporter.stopwatch.enter(Activity.IDLE)
+            run.run(catch_up=not restored)
+            self._reporter.stopwatch.enter(Activity.IDLE)
+
+    def _settle(self, membership: Membership, exchange: Exchange) -> tuple[bool, bool]:
+        """All members come to hold one state: the furthest that any of them has, else a checkpoint's, else
+        the initial one. Returns whether this one was restored from a checkpoint, and healed by a peer."""
+        built = self._built
+        built.checkpoints.begin(membership)
+        agreement = agree(exchange, Held(self.step, self._progress.evaluated))
+        self._progress.evaluated = agreement.held.evaluated
+        if agreement.source is not None:
+            healed = heal(exchange, built.replica, agreement)
+            if healed:
+                built.buffers.settle()
+            self._holds_state = True
+            return False, healed
+        restored = membership.resume_step is not None
+        if membership.resume_step is not None:
+            built.checkpoints.restore(membership.resume_step)
+            built.buffers.settle()
+        self._holds_state = True
+        return restored, False
 
     def _reducer(self, membership: Membership, exchange: Exchange) -> tuple[GradientReducer, WarmUp]:
         built, rank = self._built, exchange.rank
@@ -169,6 +222,12 @@ class Engine:
             return built.reducer, built.warm_up
         replica, batch = built.replica, built.data.first_batch()
         join_default_group(membership, rank, self._device, self._job.name)
+
+        def abort() -> None:
+            exchange.abort()
+            abort_default_group(rank, self._device)
+
+        self._orders.when_superseded(membership.generation, abort)
         fast = FastDDP(
             replica.model,
             membership.hosted[rank],

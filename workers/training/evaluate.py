@@ -36,7 +36,7 @@ def evaluate(job: TrainJob, replica: Replica, share: Share, team: Team) -> dict[
     replica.model.eval()
     try:
         with torch.no_grad():
-            sums = [_share_sums(job, replica, share(vrank)) for vrank in team.own]
+            sums = [_share_sums(job, replica, share(vrank), team) for vrank in team.own]
             names = _common_names(sums) or _learn_names(job, replica, share)
     finally:
         replica.model.train(training)
@@ -48,9 +48,10 @@ def evaluate(job: TrainJob, replica: Replica, share: Share, team: Team) -> dict[
     return {name: value / count for name, value in totals.items()}
 
 
-def _share_sums(job: TrainJob, replica: Replica, batches: Iterator[Batch]) -> dict[str, float]:
+def _share_sums(job: TrainJob, replica: Replica, batches: Iterator[Batch], team: Team) -> dict[str, float]:
     sums: dict[str, float] = {}
     for number, batch in enumerate(batches):
+        team.check()
         seed_everything("evaluate", job.seed, number)
         values = _checked(replica.recipe.evaluate(replica.model, batch))
         _common_names([sums, values])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -15,40 +14,27 @@ from workers.checkpoint.save import write_chunks
 from workers.data.schedule import Schedule
 from workers.digest import state_digest
 from workers.numerics.environment import fingerprint
-from workers.protocol import Saved, TrainJob
+from workers.orders import Orders
+from workers.protocol import Membership, Saved, TrainJob
 from workers.reporter import Reporter
 from workers.storage import Store
 from workers.training.replica import Replica
 from workers.training.step import Team
 
 
-class Commits:
-    """Which saves the supervisor has committed; a save waits for the one before it.
+class Checkpoints:
+    """One worker's view of a job's checkpoints.
 
-    So at most one is in flight, and nothing is cleared away while workers count on it.
+    Args:
+        job: what is trained.
+        replica: whose state is saved and restored.
+        schedule: of the training data.
+        orders: tell which saves the supervisor has committed. A save waits for the one before it, so at most
+            one is in flight, and nothing is cleared away while workers count on it.
     """
 
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._step = 0
-
-    def announce(self, step: int) -> None:
-        """The checkpoint of `step` is committed."""
-        with self._changed:
-            self._step = max(self._step, step)
-            self._changed.notify_all()
-
-    def wait_for(self, step: int) -> None:
-        """Return once the checkpoint of `step` is committed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._step >= step)
-
-
-class Checkpoints:
-    """One worker's view of a job's checkpoints."""
-
-    def __init__(self, job: TrainJob, replica: Replica, schedule: Schedule, commits: Commits) -> None:
-        self._job, self._replica, self._schedule, self._commits = job, replica, schedule, commits
+    def __init__(self, job: TrainJob, replica: Replica, schedule: Schedule, orders: Orders) -> None:
+        self._job, self._replica, self._schedule, self._orders = job, replica, schedule, orders
         self._last_save = 0
         self._store = Store(job.checkpoint_uri) if job.checkpoint_uri is not None else None
         self._intact: frozenset[str] = frozenset()
@@ -71,16 +57,21 @@ class Checkpoints:
         self._replica.adopt(read_tensors(self._store, manifest), manifest.scalars, step)
         self._intact = frozenset(chunk.sha256 for chunk in manifest.chunks)
 
+    def begin(self, membership: Membership) -> None:
+        """A generation begins: saves later than its `saved_step` are given up."""
+        self._last_save = membership.saved_step
+
     def save(self, team: Team, generation: int, reporter: Reporter) -> None:
         """Write this worker's chunks of the replica's state and report them; rank 0 adds the draft.
 
         Raises:
+            PeerLost: there is a newer generation.
             AccessError, UnreachableError: the store refused or is gone; what was written does no harm.
         """
         if self._store is None:
             return
         begin = time.perf_counter()
-        self._commits.wait_for(self._last_save)
+        self._orders.wait_committed(self._last_save, generation)
         self._last_save = self._replica.step
         exchange = team.exchange
         tensors = self._replica.raw()

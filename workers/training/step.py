@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from workers.data.schedule import Schedule
 from workers.errors import RecipeError
 from workers.numerics.buffers import StepBuffers
 from workers.numerics.ddp import GradientReducer
-from workers.numerics.exchange import Exchange
+from workers.numerics.exchange import Exchange, PeerLost
 from workers.numerics.randomness import seed_everything
 from workers.numerics.tally import Tally
 from workers.protocol import Activity, TrainJob
@@ -35,6 +35,7 @@ class StepResult:
 
     loss: float
     values: Mapping[str, float]
+    signal: float = 0.0  # the highest of what the workers had to say to one another
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +44,21 @@ class Team:
 
     exchange: Exchange
     hosted: Sequence[Sequence[int]]
+    superseded: Callable[[], bool] = lambda: False
 
     @property
     def own(self) -> Sequence[int]:
         """The virtual ranks of this worker, ascending."""
         return self.hosted[self.exchange.rank]
+
+    def check(self) -> None:
+        """Between two pieces of work that nobody can interrupt.
+
+        Raises:
+            PeerLost: there is a newer generation, so what this one does is of no use.
+        """
+        if self.superseded():
+            raise PeerLost("a newer generation")
 
     @property
     def first_owner(self) -> int:
@@ -76,37 +87,53 @@ class StepRunner:
         self._tally = Tally(team.exchange, team.hosted, value_names)
         self._trained = [p for p in replica.model.parameters() if p.requires_grad]
 
-    def run(self) -> StepResult:
-        """The replica's next step. All that it depends on is the replica's state and the step's number."""
+    def run(self, signal: float = 0.0) -> StepResult:
+        """The replica's next step. All that it depends on is the replica's state and the step's number.
+
+        Args:
+            signal: what this worker has to say to the others; see `StepResult.signal`.
+
+        Raises:
+            PeerLost: another member is gone. The replica is as before the step.
+        """
+        try:
+            return self._run(signal)
+        except Exception:
+            self._buffers.abandon()
+            self._replica.model.zero_grad(set_to_none=True)
+            raise
+
+    def _run(self, signal: float) -> StepResult:
         counts = self._schedule.at(self._replica.step).counts
         total = sum(counts)
         full = all(count == self._job.micro_batch for count in counts)
         self._buffers.begin()
         for vrank in self._team.own:
+            self._team.check()
             with self._stopwatch.within(Activity.DATA_WAIT):
                 batch, count = self._feed.take(self._replica.step, vrank)
             if count:
-                self._pass(vrank, batch, count, total, full)
+                self._pass(vrank, batch, count, total, full, signal)
             else:
-                self._skip(vrank)
+                self._skip(vrank, signal)
         return self._update(divisor=self._job.virtual_ranks if full else total)
 
-    def _pass(self, vrank: int, batch: Batch, count: int, total: int, full: bool) -> None:
+    def _pass(self, vrank: int, batch: Batch, count: int, total: int, full: bool, signal: float) -> None:
         """Forward and backward pass of one virtual rank; its mean loss counts for its samples."""
         seed_everything("step", self._job.seed, self._replica.step, vrank)
         with self._reducer.passes(vrank):
             loss, values = call_loss(self._replica.recipe, self._reducer.module, batch)
             self._tally.add(loss, values, 1.0 if full else float(count))
             if vrank == self._team.own[-1]:
-                self._tally.send()
+                self._tally.send(signal)
             scale = self._reducer.scale(count, total, full)
             (loss if scale is None else loss * scale).backward()
         self._buffers.after(vrank)
 
-    def _skip(self, vrank: int) -> None:
+    def _skip(self, vrank: int, signal: float) -> None:
         self._tally.add_nothing()
         if vrank == self._team.own[-1]:
-            self._tally.send()
+            self._tally.send(signal)
         self._reducer.skip(vrank)
 
     def _update(self, divisor: float) -> StepResult:
@@ -125,7 +152,7 @@ class StepRunner:
         if replica.schedule is not None:
             replica.schedule.step()
         replica.step += 1
-        return StepResult(loss=loss, values=values)
+        return StepResult(loss=loss, values=values, signal=self._tally.signal)
 
 
 def call_loss(recipe: Recipe, module: torch.nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Any]]:

@@ -1,0 +1,80 @@
+"""A job's checkpoints as its supervisor sees them: manifests to write, and the newest one that is intact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.gang.commands import Commit
+from workers.checkpoint.committer import Committer
+from workers.checkpoint.load import history, newest, read_manifest, verify
+from workers.checkpoint.manifest import Manifest
+from workers.errors import CheckpointError
+from workers.storage import Store
+
+
+class JobCheckpoints:
+    """The only writer of a job's manifests; see `orchestrator.supervisor.Checkpointing`.
+
+    Args:
+        uri: the job's checkpoint folder; None for a job that saves nothing.
+        resume_step: the checkpoint that the job goes on from, if any.
+        keep: how many of the newest checkpoints stay.
+        sidecar: what to note beside each checkpoint about this run.
+        workers_at_work: somebody may be saving at this moment, so what nobody refers to is left alone.
+    """
+
+    def __init__(
+        self,
+        uri: str | None,
+        *,
+        resume_step: int | None,
+        keep: int,
+        sidecar: Mapping[str, Any],
+        workers_at_work: bool = False,
+    ) -> None:
+        self._store = Store(uri) if uri is not None else None
+        self._keep, self._sidecar = keep, sidecar
+        if self._store is not None:
+            if workers_at_work:
+                parent, _ = newest(self._store)
+            else:
+                parent = read_manifest(self._store, resume_step) if resume_step is not None else None
+            self._committer = self._committer_after(self._store, parent, tidy=not workers_at_work)
+
+    def commit(self, command: Commit) -> None:
+        """See `orchestrator.supervisor.Checkpointing.commit`."""
+        if self._store is not None:
+            self._committer.commit(command.draft, command.chunks)
+
+    def recall(self) -> int | None:
+        """See `orchestrator.supervisor.Checkpointing.recall`."""
+        if self._store is None or not history(self._store):
+            return None
+        manifest, _ = newest_intact(self._store)
+        self._committer = self._committer_after(self._store, manifest, tidy=False)
+        return manifest.step
+
+    def _committer_after(self, store: Store, parent: Manifest | None, *, tidy: bool) -> Committer:
+        return Committer(store, parent=parent, keep=self._keep, sidecar=self._sidecar, tidy=tidy)
+
+
+def newest_intact(store: Store) -> tuple[Manifest, list[str]]:
+    """The newest checkpoint whose every byte verifies, and what is wrong with newer ones.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    notes: list[str] = []
+    before: int | None = None
+    while True:
+        manifest, passed = newest(store, before=before)
+        notes += [str(problem) for problem in passed]
+        if manifest is None:
+            found = "; ".join(notes)
+            raise CheckpointError(f"no checkpoint can be restored: {found}", where=store.uri)
+        problems = verify(store, manifest)
+        if not problems:
+            return manifest, notes
+        notes += [str(problem) for problem in problems]
+        before = manifest.step

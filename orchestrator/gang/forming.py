@@ -1,0 +1,110 @@
+"""Who belongs to the next generation, and who hosts what in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import median
+
+from orchestrator.gang.balance import loads_for
+from orchestrator.gang.commands import Command, Dismiss, Form, Hire, Recall
+from orchestrator.gang.states import Forming, Gang, Gathering, Member, Recalling, Stage
+from workers.numerics.tree import dyadic_assignment
+from workers.protocol import Membership
+
+Step = tuple[Gang, tuple[Command, ...]]
+
+
+def form(gang: Gang, now: float, why: str) -> Step:
+    """The next generation, of all who can take part; without a living state, first that of a checkpoint."""
+    if gang.holders:
+        return _compose(gang, now, why)
+    if gang.membership is not None and gang.policy.saves:
+        return replace(gang, phase=Recalling()), (Recall(),)
+    return gather(replace(gang, phase=Gathering()), now)
+
+
+def gather(gang: Gang, now: float) -> Step:
+    """The first generation, when all are ready; or when those that are have waited long enough."""
+    ready = [member for member in gang.crew.values() if member.stage is not Stage.STARTING]
+    phase = gang.phase if isinstance(gang.phase, Gathering) else Gathering()
+    if not ready:
+        return replace(gang, phase=Gathering()), ()
+    since = now if phase.since is None else phase.since
+    if len(ready) < min(gang.target, gang.policy.virtual_ranks) and now - since < gang.policy.gather:
+        return replace(gang, phase=Gathering(since=since)), ()
+    return _compose(gang, now, "the first generation" if gang.membership is None else "all were lost")
+
+
+def _compose(gang: Gang, now: float, why: str) -> Step:
+    chosen = choose(gang, now)
+    ids = tuple(member.id for member in chosen)
+    loads = loads_for([cost_of(gang, member) for member in chosen], gang.policy.virtual_ranks)
+    membership = Membership(
+        generation=gang.generation + 1,
+        workers=ids,
+        hosted=dyadic_assignment(gang.policy.virtual_ranks, len(ids), loads),
+        store=next(m.store for m in chosen if m.store is not None),
+        resume_step=gang.resume_step,
+        saved_step=gang.saved_step,
+        committed_step=gang.committed_step,
+    )
+    left = [m for m in gang.crew.values() if m.stage is not Stage.STARTING and m.id not in ids]
+    crew = {id: member for id, member in gang.crew.items() if member not in left}
+    for member in chosen:
+        cost = cost_of(gang, member)
+        crew[member.id] = replace(member, stage=Stage.FORMING, costs=(), cost=cost)
+    after = replace(
+        gang, phase=Forming(since=now), crew=crew, membership=membership, saves={}, progress_at=now
+    )
+    dismissals = tuple(Dismiss(worker=member.id, why=why) for member in left)
+    return after, (Form(membership=membership, why=why), *dismissals)
+
+
+def choose(gang: Gang, now: float) -> list[Member]:
+    """Who belongs to the next generation, by rank: who is in this one first, then those who wait.
+
+    Workers on draining nodes only fill places that nobody else can fill, and not when their time is up;
+    but somebody who holds the state has to be there to hand it on.
+    """
+    able = _able(gang)
+    room = min(gang.target, gang.policy.virtual_ranks)
+    chosen = [member for member in able if member.node not in gang.draining][:room]
+    leaving = [m for m in able if m.node in gang.draining and not (chosen and _is_over(gang, m, now))]
+    chosen += leaving[: room - len(chosen)]
+    if gang.holders and all(member.step is None for member in chosen):
+        holder = max(gang.holders, key=lambda member: member.step or 0)
+        chosen = [holder, *chosen][: gang.policy.virtual_ranks]
+    order = {member.id: place for place, member in enumerate(able)}
+    return sorted(chosen, key=lambda member: order[member.id])
+
+
+def _able(gang: Gang) -> list[Member]:
+    """All who are past their start: members by rank, then the others as they were hired."""
+    members = gang.members
+    ids = {member.id for member in members}
+    others = [m for m in gang.crew.values() if m.stage is not Stage.STARTING and m.id not in ids]
+    return [*(m for m in members if m.stage is not Stage.STARTING), *others]
+
+
+def _is_over(gang: Gang, member: Member, now: float) -> bool:
+    """Whether a member's node is about to go."""
+    draining = gang.draining.get(member.node or "")
+    return draining is not None and now >= draining.deadline - gang.policy.drain_margin
+
+
+def cost_of(gang: Gang, member: Member) -> float | None:
+    """Seconds that a member needs for one virtual rank; an earlier answer until there is a new one."""
+    return median(member.costs) if len(member.costs) >= gang.policy.balance_steps else member.cost
+
+
+def hire(gang: Gang, now: float) -> Step:
+    """Start as many workers as are missing, unless starting them has just failed."""
+    staying = [member for member in gang.crew.values() if member.node not in gang.draining]
+    missing = min(gang.target, gang.policy.virtual_ranks) - len(staying)
+    if missing <= 0 or now < gang.hiring.next_at:
+        return gang, ()
+    first = gang.hiring.named
+    ids = tuple(f"worker-{number}" for number in range(first, first + missing))
+    crew = {**gang.crew, **{id: Member(id=id, since=now) for id in ids}}
+    hiring = replace(gang.hiring, named=first + missing)
+    return replace(gang, crew=crew, hiring=hiring), (Hire(workers=ids, avoid=frozenset(gang.draining)),)

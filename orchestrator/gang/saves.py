@@ -1,0 +1,63 @@
+"""A checkpoint's way from chunks that are durable on all workers to a manifest that everybody knows of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from orchestrator.gang.commands import Announce, Commit
+from orchestrator.gang.ending import end, end_if_over
+from orchestrator.gang.events import CommitFailed, Committed
+from orchestrator.gang.forming import Step
+from orchestrator.gang.losses import backoff, charge
+from orchestrator.gang.states import Gang, Outcome, Saving
+from workers.protocol import Fault, Saved
+
+UNREACHABLE = 3
+
+
+def saved(gang: Gang, event: Saved, now: float) -> Step:
+    """A member's chunks are durable; when those of all are, the manifest can be written."""
+    if event.generation != gang.generation or not gang.is_member(event.worker):
+        return gang, ()  # the generation broke in the middle of it: it is saved anew, or given up
+    gang = replace(gang, progress_at=now)
+    reports = {**gang.saves.get(event.step, {}), event.worker: event}
+    if gang.membership is None or len(reports) < len(gang.membership.workers):
+        return replace(gang, saves={**gang.saves, event.step: reports}), ()
+    saves = {step: reports for step, reports in gang.saves.items() if step != event.step}
+    draft = next(report.draft for report in reports.values() if report.draft is not None)
+    chunks = {number: record for report in reports.values() for number, record in report.chunks.items()}
+    command = Commit(step=event.step, draft=draft, chunks=chunks)
+    committing = {**gang.committing, event.step: Saving(command=command)}
+    return replace(gang, saves=saves, committing=committing), (command,)
+
+
+def committed(gang: Gang, event: Committed, now: float) -> Step:
+    """The manifest is durable."""
+    committing = {step: saving for step, saving in gang.committing.items() if step != event.step}
+    newest = max(gang.committed_step, event.step)
+    after = replace(gang, committing=committing, committed_step=newest, resume_step=newest)
+    over, commands = end_if_over(after)
+    announce = Announce(step=event.step, workers=tuple(member.id for member in gang.members))
+    return over, (announce, *commands)
+
+
+def commit_failed(gang: Gang, event: CommitFailed, now: float) -> Step:
+    """The manifest could not be written: later it may be, if the store only did not answer."""
+    outcome = Outcome(
+        done=False, exit_code=event.exit_code, fault=event.fault, message=event.message, step=event.step
+    )
+    gang = charge(gang, outcome)
+    attempts, budget = gang.trouble.counts[event.fault], gang.policy.budgets.get(Fault.STORAGE)
+    if event.exit_code != UNREACHABLE or (budget is not None and attempts > budget):
+        return end(gang, outcome)
+    saving = replace(gang.committing[event.step], retry_at=now + backoff(gang, attempts))
+    return replace(gang, committing={**gang.committing, event.step: saving}), ()
+
+
+def retry_commits(gang: Gang, now: float) -> Step:
+    """Manifests whose time to be tried again has come."""
+    due = [s for s in gang.committing.values() if s.retry_at is not None and s.retry_at <= now]
+    if not due:
+        return gang, ()
+    again = {saving.command.step: replace(saving, retry_at=None) for saving in due}
+    return replace(gang, committing={**gang.committing, **again}), tuple(s.command for s in due)

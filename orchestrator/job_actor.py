@@ -1,0 +1,186 @@
+"""The supervisor as a Ray actor: it belongs to nobody, so it outlives whoever started it.
+
+Ray starts it again where it died; it then finds the job's workers by name, and goes on with them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+from clusters.connection import NAMESPACE
+from clusters.types import Resources
+from orchestrator.bookkeeper import Bookkeeper
+from orchestrator.checkpointing import JobCheckpoints
+from orchestrator.exit_codes import FAILED
+from orchestrator.facts import Checkpoint
+from orchestrator.gang import Outcome, Policy
+from orchestrator.gang.events import GangEvent, Wish
+from orchestrator.ray_crew import RayCrew
+from orchestrator.scoreboard import Scoreboard
+from orchestrator.status import JobView
+from orchestrator.steplog import Entry
+from orchestrator.supervisor import Supervisor, Work
+from orchestrator.timeline import Timeline
+from workers.protocol import Fault, TrainJob
+
+#: A job that nobody follows can still be asked about for so long after its end.
+_LINGER_SECONDS = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """All that a supervisor is told, also one that has to start again.
+
+    Attributes:
+        job: what to train.
+        run: tells this run from earlier ones of the same job.
+        policy: how patient to be with workers.
+        workers: how many it should have.
+        each: the resources of one worker.
+        resume_step: the checkpoint to go on from, if any.
+        notes: what whoever started the job should know.
+        submitted: seconds since the epoch.
+        phases, since: the start so far; see `Timeline`.
+        metrics_address: where the job's metrics can be scraped.
+        sidecar: what to note beside each checkpoint about this run.
+    """
+
+    job: TrainJob
+    run: str
+    policy: Policy
+    workers: int
+    each: Resources
+    resume_step: int | None
+    notes: tuple[str, ...]
+    submitted: float
+    phases: Mapping[str, float]
+    since: float
+    metrics_address: str | None = None
+    sidecar: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """What a follower hears.
+
+    Attributes:
+        incarnation: changes when the supervisor had to start again; its history then begins anew.
+        entries: history after what the follower knows.
+        position: how far that goes.
+        view: the job as it is now.
+        outcome: how it ended, when it has.
+    """
+
+    incarnation: str
+    entries: tuple[Entry, ...]
+    position: int
+    view: JobView
+    outcome: Outcome | None
+
+
+def actor_name(job: str) -> str:
+    """The name of a job's supervisor in Ray."""
+    return f"{job}/supervisor"
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0)
+class JobActor:
+    """One job's supervisor."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._incarnation = uuid.uuid4().hex
+        self._history: list[Entry] = []
+        self._changed = threading.Condition()
+        self._outcome: Outcome | None = None
+        checkpoint = None
+        if assignment.job.checkpoint_uri is not None and assignment.resume_step is not None:
+            checkpoint = Checkpoint(uri=assignment.job.checkpoint_uri, step=assignment.resume_step)
+        self._board = Scoreboard(assignment.job, assignment.submitted, checkpoint)
+        if assignment.metrics_address is not None:
+            self._board.served(assignment.metrics_address)
+        timeline = Timeline(assignment.since, assignment.phases)
+        timeline.mark("supervisor start")
+        self._board.started(timeline.phases)
+        self._books = Bookkeeper(self._board, timeline, [self._keep], assignment.job.checkpoint_uri)
+        for note in assignment.notes:
+            self._books.note(note)
+        self._crew = RayCrew(assignment.job, assignment.each, assignment.run)
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")  # one: commits stay in order
+        self._supervisor: Supervisor
+        self._thread = threading.Thread(target=self._live, args=(assignment,), name="supervisor", daemon=True)
+        self._thread.start()
+
+    def follow(self, incarnation: str, position: int, timeout: float) -> News:
+        """What is new since a position in the history of an incarnation; waits for the first of it."""
+        with self._changed:
+            known = position if incarnation == self._incarnation else 0
+            self._changed.wait_for(lambda: len(self._history) > known or self._outcome is not None, timeout)
+            return News(
+                incarnation=self._incarnation,
+                entries=tuple(self._history[known:]),
+                position=len(self._history),
+                view=self._board.view(time.time()),
+                outcome=self._outcome,
+            )
+
+    def wish(self, wish: Wish) -> None:
+        """What the job's owner wants."""
+        self._supervisor.wish(wish)
+
+    def nodes(self) -> dict[str, str]:
+        """The cluster's nodes: id → name."""
+        return self._crew.nodes()
+
+    def story(self) -> list[str]:
+        """The latest transitions of the job's life, a line each."""
+        return self._supervisor.story()
+
+    def _live(self, assignment: Assignment) -> None:
+        try:
+            outcome = self._run(assignment)
+        except BaseException as error:  # it must be heard of: followers wait for the end
+            text = "".join(traceback.format_exception(error))
+            message = f"the supervisor failed: {type(error).__name__}: {error}"
+            outcome = Outcome(done=False, exit_code=FAILED, fault=Fault.INTERNAL, message=message, trace=text)
+        self._books.ended(outcome)
+        self._crew.close()
+        with self._changed:
+            self._outcome = outcome
+            self._changed.notify_all()
+        time.sleep(_LINGER_SECONDS)
+        ray.kill(ray.get_actor(actor_name(assignment.job.name), NAMESPACE))
+
+    def _run(self, assignment: Assignment) -> Outcome:
+        checkpoints = JobCheckpoints(
+            assignment.job.checkpoint_uri,
+            resume_step=assignment.resume_step,
+            keep=assignment.job.checkpoint_keep,
+            sidecar=assignment.sidecar,
+        )
+        self._supervisor = Supervisor(
+            crew=self._crew,
+            policy=assignment.policy,
+            workers=assignment.workers,
+            resume_step=assignment.resume_step,
+            checkpointing=checkpoints,
+            observers=[self._books],
+            aside=self._do_aside,
+        )
+        return self._supervisor.run()
+
+    def _do_aside(self, work: Work, then: Callable[[GangEvent], None]) -> None:
+        self._aside.submit(lambda: then(work()))
+
+    def _keep(self, entry: Entry) -> None:
+        with self._changed:
+            self._history.append(entry)
+            self._changed.notify_all()
