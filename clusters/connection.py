@@ -17,6 +17,11 @@ def quiet() -> None:
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 
 
+def stay_on_loopback() -> None:
+    """Ray takes "127.0.0.1" to mean the machine's outer address, unless it is told that this is no cluster."""
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
+
 def describe(address: str, *, embedded: bool) -> Cluster:
     """The cluster that this process is connected to."""
     import ray

@@ -7,7 +7,7 @@ import os
 import secrets
 from dataclasses import replace
 
-from clusters.connection import describe, quiet
+from clusters.connection import describe, quiet, stay_on_loopback
 from clusters.types import Cluster
 
 #: Bytes of shared memory for Ray's object store. Gradients and data never pass through it.
@@ -23,8 +23,7 @@ def start(processes: int) -> Cluster:
     quiet()
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # other users of this machine stay out
-    # Ray takes "127.0.0.1" to mean the machine's outer address, unless it is told that this is no cluster.
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    stay_on_loopback()
     import ray
 
     ray.init(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 
-from clusters.connection import describe, quiet
+from clusters.connection import describe, quiet, stay_on_loopback
 from clusters.types import Cluster
 
 _ANSWER_SECONDS = 5.0
@@ -27,6 +27,8 @@ def connect(address: str) -> Cluster:
     """
     _check_answers(address)
     quiet()
+    if address.rpartition(":")[0] in ("127.0.0.1", "localhost"):
+        stay_on_loopback()
     import ray
 
     try:

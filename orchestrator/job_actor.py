@@ -23,7 +23,7 @@ from orchestrator.checkpointing import JobCheckpoints
 from orchestrator.exit_codes import FAILED
 from orchestrator.facts import Checkpoint
 from orchestrator.gang import Outcome, Policy
-from orchestrator.gang.events import GangEvent, Wish
+from orchestrator.gang.events import GangEvent, Resize, Wish
 from orchestrator.ray_crew import RayCrew
 from orchestrator.scoreboard import Scoreboard
 from orchestrator.status import JobView
@@ -97,6 +97,7 @@ class JobActor:
     """One job's supervisor."""
 
     def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
         self._incarnation = uuid.uuid4().hex
         self._history: list[Entry] = []
         self._changed = threading.Condition()
@@ -132,9 +133,13 @@ class JobActor:
                 outcome=self._outcome,
             )
 
-    def wish(self, wish: Wish) -> None:
-        """What the job's owner wants."""
+    def wish(self, wish: Wish) -> str | None:
+        """What the job's owner wants; returns why that is not possible, if it is not."""
+        most = self._assignment.job.virtual_ranks
+        if isinstance(wish, Resize) and not 1 <= wish.workers <= most:
+            return f"{wish.workers} workers cannot share {most} virtual ranks"
         self._supervisor.wish(wish)
+        return None
 
     def nodes(self) -> dict[str, str]:
         """The cluster's nodes: id → name."""

@@ -158,6 +158,7 @@ def _told(event: Event, before: JobStatus, after: JobStatus, now: float) -> tupl
                     samples=event.samples,
                     loss=event.loss,
                     values=event.values,
+                    time=event.time,
                 ),
             )
         case Ready():

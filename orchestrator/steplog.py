@@ -38,17 +38,23 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class StepEntry:
-    """One committed step. A step that had to be redone has two."""
+    """One committed step. A step that had to be redone has two.
+
+    Attributes:
+        time: seconds since the epoch at which the worker that was heard first had done it, by its clock.
+    """
 
     step: int
     epoch: int
     samples: int
     loss: float
     values: Mapping[str, float]
+    time: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """`{kind: "step", step, epoch, samples, loss, values}`; floats as `json_float` has them."""
+        """`{time, kind: "step", step, epoch, samples, loss, values}`; floats as `json_float` has them."""
         return {
+            **({} if self.time is None else {"time": self.time}),
             "kind": Kind.STEP.value,
             "step": self.step,
             "epoch": self.epoch,

@@ -101,7 +101,7 @@ class _Plain:
         self._print(line(view))
 
     def tell(self, entry: EventEntry) -> None:
-        self._print(f"{_time(entry)} {_MARKS[entry.kind][0]} {_sentence(entry)}")
+        self._print(sentence(entry))
 
     def close(self) -> None:
         self._file.flush()
@@ -132,6 +132,11 @@ class _Live:
 
     def close(self) -> None:
         self._live.stop()
+
+
+def sentence(entry: EventEntry) -> str:
+    """An event as one plain line: `14:05:12 ✘ step 50: w1 lost: the process died`."""
+    return f"{_time(entry)} {_MARKS[entry.kind][0]} {_sentence(entry)}"
 
 
 def _styled(entry: EventEntry) -> Text:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from orchestrator.cli import checkpoint, data, run
+from orchestrator.cli import checkpoint, data, jobs, run
 from orchestrator.exit_codes import INTERRUPTED
 from workers.errors import LockstepError
 
@@ -18,6 +18,8 @@ app = typer.Typer(
     add_completion=True,
 )
 app.command()(run.run)
+for command in (jobs.status, jobs.events, jobs.resize, jobs.drain, jobs.pause, jobs.resume, jobs.cancel):
+    app.command()(command)
 app.add_typer(data.app, name="data")
 app.add_typer(checkpoint.app, name="checkpoint")
 

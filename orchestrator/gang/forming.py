@@ -20,7 +20,7 @@ def form(gang: Gang, now: float, why: str) -> Step:
         return _compose(gang, now, why)
     if gang.membership is not None and gang.policy.saves:
         return replace(gang, phase=Recalling()), (Recall(),)
-    return gather(replace(gang, phase=Gathering()), now)
+    return gather(replace(gang, phase=Gathering(), step=gang.resume_step or 0), now)
 
 
 def gather(gang: Gang, now: float) -> Step:
@@ -30,7 +30,8 @@ def gather(gang: Gang, now: float) -> Step:
     if not ready:
         return replace(gang, phase=Gathering()), ()
     since = now if phase.since is None else phase.since
-    if len(ready) < min(gang.target, gang.policy.virtual_ranks) and now - since < gang.policy.gather:
+    missing = min(gang.target, gang.policy.virtual_ranks) - len(ready)
+    if missing > 0 and not gang.holders and now - since < gang.policy.gather:
         return replace(gang, phase=Gathering(since=since)), ()
     return _compose(gang, now, "the first generation" if gang.membership is None else "all were lost")
 

@@ -22,6 +22,8 @@ from orchestrator.gang.states import (
 )
 from workers.protocol import Broken, Failed, Fault, Lost
 
+#: A generation is there that can break, or did.
+_AT_WORK = (Forming, Training, Holding, Waiting)
 #: A worker that died of one of these may have died of what it was doing.
 _SUSPECT = frozenset({Fault.CRASH, Fault.MEMORY, Fault.INTERNAL})
 
@@ -59,7 +61,10 @@ def failed(gang: Gang, event: Failed, now: float) -> Step:
     if gang.policy.budgets.get(event.fault) == 0 and not starts_beside:
         return end(gang, outcome)
     if event.fault is Fault.STORAGE and gang.is_member(event.worker):
-        return _wait_for_storage(gang, event, outcome, now)
+        gang = gang.having(event.worker, stage=Stage.BROKEN)
+        if not isinstance(gang.phase, _AT_WORK) or _rests(gang):
+            return gang, ()  # one failure of the store, however many workers meet it
+        return wait_for_storage(gang, outcome, now)
     after, commands = remove(gang, [(event.worker, outcome)], now)
     return after, (*commands, Dismiss(worker=event.worker, why=event.message))
 
@@ -102,7 +107,7 @@ def remove(gang: Gang, losses: Sequence[tuple[str, Outcome]], now: float) -> Ste
                 return end(gang, outcome)
             if _is_poison(gang):
                 return end(gang, _poisoned(gang, outcome))
-    if not trained or not isinstance(gang.phase, (Forming, Training, Holding, Waiting)):
+    if not trained or not isinstance(gang.phase, _AT_WORK):
         return gang, ()
     over, commands = end_if_over(gang)
     if over is not gang:
@@ -122,12 +127,17 @@ def backoff(gang: Gang, attempts: int) -> float:
     return float(min(gang.policy.retry * 2 ** max(0, attempts - 1), gang.policy.retry_max))
 
 
-def _wait_for_storage(gang: Gang, event: Failed, outcome: Outcome, now: float) -> Step:
-    gang = charge(gang.having(event.worker, stage=Stage.BROKEN), outcome)
+def wait_for_storage(gang: Gang, outcome: Outcome, now: float) -> Step:
+    """A store did not answer: have it rest, longer each time."""
+    gang = charge(gang, outcome)
     if _is_over_budget(gang, Fault.STORAGE):
         return end(gang, outcome)
     until = now + backoff(gang, gang.trouble.counts[Fault.STORAGE])
     return replace(gang, phase=Waiting(until=until, why=Fault.STORAGE)), ()
+
+
+def _rests(gang: Gang) -> bool:
+    return isinstance(gang.phase, Waiting) and gang.phase.why is Fault.STORAGE
 
 
 def _failed_start(gang: Gang, now: float) -> Hiring:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.exit_codes import INTERRUPTED
+from orchestrator.exit_codes import INTERRUPTED, UNREACHABLE
 from orchestrator.gang.changing import drain, hold_if_wanted, look_at_speeds, parked
 from orchestrator.gang.commands import Form, Hold
 from orchestrator.gang.ending import end, end_if_over
@@ -25,7 +25,7 @@ from orchestrator.gang.events import (
 )
 from orchestrator.gang.forming import Step, form, gather, hire
 from orchestrator.gang.invariants import check_membership, validate
-from orchestrator.gang.losses import broken, failed, lost, waited
+from orchestrator.gang.losses import broken, failed, lost, wait_for_storage, waited
 from orchestrator.gang.policy import Policy
 from orchestrator.gang.saves import commit_failed, committed, retry_commits, saved
 from orchestrator.gang.states import (
@@ -49,6 +49,7 @@ from workers.protocol import (
     Broken,
     Evaluated,
     Failed,
+    Fault,
     Finished,
     Formed,
     Lost,
@@ -133,7 +134,7 @@ def _formed(gang: Gang, event: Formed, now: float) -> Step:
     if event.generation != gang.generation or not gang.is_member(event.worker):
         return gang, ()
     gang = gang.having(event.worker, stage=Stage.TRAINING, step=event.step)
-    gang = replace(gang, progress_at=now)
+    gang = replace(gang, progress_at=now, step=max(gang.step, event.step))
     if isinstance(gang.phase, Forming) and all(m.stage is not Stage.FORMING for m in gang.members):
         gang = replace(gang, phase=Training())
     return gang, ()
@@ -197,6 +198,10 @@ def _recalled(gang: Gang, event: Recalled, now: float) -> Step:
 
 
 def _recall_failed(gang: Gang, event: RecallFailed, now: float) -> Step:
+    if event.exit_code == UNREACHABLE:  # it is not the checkpoints that are wrong
+        fault = Fault.STORAGE
+        outcome = Outcome(done=False, exit_code=UNREACHABLE, fault=fault, message=event.message)
+        return wait_for_storage(gang, outcome, now)
     outcome = Outcome(done=False, exit_code=event.exit_code, fault=event.fault, message=event.message)
     return end(gang, outcome)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from orchestrator.exit_codes import UNREACHABLE
 from orchestrator.gang.commands import Announce, Commit
 from orchestrator.gang.ending import end, end_if_over
 from orchestrator.gang.events import CommitFailed, Committed
@@ -11,8 +12,6 @@ from orchestrator.gang.forming import Step
 from orchestrator.gang.losses import backoff, charge
 from orchestrator.gang.states import Gang, Outcome, Saving
 from workers.protocol import Fault, Saved
-
-UNREACHABLE = 3
 
 
 def saved(gang: Gang, event: Saved, now: float) -> Step:
