@@ -13,7 +13,7 @@ from orchestrator.scoreboard import Scoreboard
 from orchestrator.steplog import Entry, EventEntry, Kind
 from orchestrator.supervisor import Happening
 from orchestrator.timeline import Timeline
-from workers.protocol import Event, Formed, Lost, Placed, Stacks
+from workers.protocol import Event, Formed, Lost, Memory, Placed, Stacks
 
 
 class Bookkeeper:
@@ -40,6 +40,16 @@ class Bookkeeper:
     def note(self, reason: str) -> None:
         """Something that whoever started the job should know."""
         self._tell((EventEntry(time=time.time(), kind=Kind.NOTE, reason=reason),))
+
+    def adopted(self, memories: Sequence[Memory]) -> None:
+        """A new supervisor found these workers: what they remember is all that is left of the history."""
+        self.note(f"the supervisor had to start again, and found {len(memories)} of its workers")
+        self._placed = self._formed = True
+        for memory in memories:
+            if memory.membership is not None:
+                self._board.formed(memory.membership, time.time())
+        for event in sorted((event for memory in memories for event in memory.events), key=lambda e: e.time):
+            self.happened(event)
 
     def ended(self, outcome: Outcome) -> None:
         """The job is over. What has no fault and is not done was stopped by its user."""

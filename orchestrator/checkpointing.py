@@ -42,6 +42,13 @@ class JobCheckpoints:
                 parent = read_manifest(self._store, resume_step) if resume_step is not None else None
             self._committer = self._committer_after(self._store, parent, tidy=not workers_at_work)
 
+    @property
+    def newest_step(self) -> int | None:
+        """The checkpoint that the next one follows."""
+        if self._store is None or self._committer.newest is None:
+            return None
+        return self._committer.newest.step
+
     def commit(self, command: Commit) -> None:
         """See `orchestrator.supervisor.Checkpointing.commit`."""
         if self._store is not None:

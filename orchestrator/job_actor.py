@@ -165,22 +165,28 @@ class JobActor:
         ray.kill(ray.get_actor(actor_name(assignment.job.name), NAMESPACE))
 
     def _run(self, assignment: Assignment) -> Outcome:
+        again = ray.get_runtime_context().was_current_actor_reconstructed
         checkpoints = JobCheckpoints(
             assignment.job.checkpoint_uri,
             resume_step=assignment.resume_step,
             keep=assignment.job.checkpoint_keep,
             sidecar=assignment.sidecar,
+            workers_at_work=again,
         )
         self._supervisor = Supervisor(
             crew=self._crew,
             policy=assignment.policy,
             workers=assignment.workers,
-            resume_step=assignment.resume_step,
+            resume_step=checkpoints.newest_step,
             checkpointing=checkpoints,
             observers=[self._books],
             aside=self._do_aside,
         )
-        return self._supervisor.run()
+        if not again:
+            return self._supervisor.run()
+        memories = self._crew.adopt()
+        self._books.adopted(memories)
+        return self._supervisor.run(memories)
 
     def _do_aside(self, work: Work, then: Callable[[GangEvent], None]) -> None:
         self._aside.submit(lambda: then(work()))

@@ -24,10 +24,12 @@ from ray.util.scheduling_strategies import (
 from clusters.connection import NAMESPACE
 from clusters.types import Resources
 from workers.actor import WorkerActor, end_process
-from workers.protocol import Beat, Fault, Lost, News, Order, Placed, Stacks, TrainJob
+from workers.protocol import Beat, Fault, Lost, Memory, News, Order, Placed, Stacks, TrainJob
 
 #: How often a worker that has nothing to tell says that it is alive.
 _BEAT_SECONDS = 0.25
+#: How long a worker may take to tell what it remembers.
+_ADOPT_SECONDS = 3.0
 #: Calls that a worker actor serves at once: one poll, and orders beside it.
 _CONCURRENCY = 4
 _EXIT_DETAIL = re.compile(r"Worker exit detail: (.+?)\.?(?: Some common causes|$)", re.MULTILINE)
@@ -48,9 +50,10 @@ class _Actor:
     """One worker."""
 
     handle: Any
-    slot: _Slot | None
+    slot: _Slot | None  # None for one that was adopted: which bundle it has is not known
     heard: int = 0  # the number of the last event
     pid: int | None = None
+    node: str | None = None
 
 
 class RayCrew:
@@ -113,8 +116,8 @@ class RayCrew:
         actor = self._actors.get(worker)
         if actor is None:
             return
-        if stacks and actor.pid is not None and actor.slot is not None and actor.slot.node is not None:
-            there = NodeAffinitySchedulingStrategy(node_id=actor.slot.node, soft=False)
+        if stacks and actor.pid is not None and actor.node is not None:
+            there = NodeAffinitySchedulingStrategy(node_id=actor.node, soft=False)
             ending = end_process.options(scheduling_strategy=there)
             self._ending[ending.remote(actor.pid)] = worker
         else:
@@ -134,6 +137,32 @@ class RayCrew:
         """Nodes of the cluster that are alive: id → name."""
         return {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
 
+    def adopt(self) -> list[Memory]:
+        """Take over the workers of a supervisor that died; those that do not answer are ended."""
+        prefix = f"{self._run}/"
+        named = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+        handles = {name: ray.get_actor(name, NAMESPACE) for name in named if name.startswith(prefix)}
+        asked: dict[Any, str] = {handle.remember.remote(): name for name, handle in handles.items()}
+        answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=_ADOPT_SECONDS)
+        for ref in silent:
+            ray.kill(handles[asked[ref]])
+        memories: list[Memory] = []
+        for ref in answered:
+            handle: Any = handles[asked[ref]]
+            try:
+                memory: Memory = ray.get(ref)
+            except RayError:
+                continue  # it died meanwhile
+            memories.append(memory)
+            self._actors[memory.worker] = _Actor(handle=handle, slot=None, heard=memory.position)
+            self._places[handle.where.remote()] = memory.worker
+            self._poll(memory.worker)
+        groups: dict[str, Any] = ray.util.placement_group_table()
+        for facts in groups.values():
+            if facts["name"].startswith(prefix) and facts["state"] != "REMOVED":
+                self._groups.append(ray.util.get_placement_group(facts["name"]))
+        return memories
+
     # --- placing ---
 
     def _place(self, workers: tuple[str, ...], avoid: Collection[str]) -> None:
@@ -141,7 +170,7 @@ class RayCrew:
         group = placement_group(
             [_bundle(self._each)] * len(workers),
             strategy="PACK",
-            name=f"lockstep-{self._job.name}-{workers[0]}",
+            name=f"{self._run}/{workers[0]}",
             lifetime="detached",
             bundle_label_selector=selector,
         )
@@ -189,9 +218,9 @@ class RayCrew:
         elif ref in self._places:
             actor = self._actors[self._places.pop(ref)]
             with suppress(RayError):  # its poll says the same
-                actor.pid, node = ray.get(ref)
+                actor.pid, actor.node = ray.get(ref)
                 if actor.slot is not None:
-                    actor.slot.node = node
+                    actor.slot.node = actor.node
         elif ref in self._ending:
             with suppress(RayError):  # its node is gone too
                 self._news.append(Stacks(worker=self._ending.pop(ref), text=ray.get(ref)))

@@ -18,7 +18,7 @@ from orchestrator import gang
 from orchestrator.gang.commands import Announce, Command, Commit, Dismiss, Form, Hire, Hold, Recall
 from orchestrator.gang.events import CommitFailed, Committed, GangEvent, Recalled, RecallFailed, Tick
 from workers.errors import LockstepError
-from workers.protocol import Beat, CheckpointCommitted, Fault, News, Order, Placed, Stacks
+from workers.protocol import Beat, CheckpointCommitted, Fault, Memory, News, Order, Placed, Stacks
 
 #: Transitions that are remembered, for the story of a job.
 _STORY_LINES = 200
@@ -98,9 +98,16 @@ class Supervisor:
         """Something that the job's owner wants, or that was done aside. From any thread."""
         self._inbox.put(event)
 
-    def run(self) -> gang.Outcome:
-        """Until the job has ended, and all its workers with it."""
-        state, commands = gang.start(self.policy, self.workers, self.resume_step, self.clock())
+    def run(self, memories: Sequence[Memory] | None = None) -> gang.Outcome:
+        """Until the job has ended, and all its workers with it.
+
+        Args:
+            memories: of workers that an earlier supervisor has left behind, for one in its place.
+        """
+        if memories is None:
+            state, commands = gang.start(self.policy, self.workers, self.resume_step, self.clock())
+        else:
+            state, commands = gang.adopt(self.policy, self.workers, memories, self.resume_step, self.clock())
         self._carry_out(commands)
         ticked = self.clock()
         while not isinstance(state.phase, gang.Ended):

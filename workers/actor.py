@@ -13,7 +13,7 @@ import ray
 
 from workers import stacks
 from workers.outbox import Numbered
-from workers.protocol import Order, Pulse, TrainJob
+from workers.protocol import QUIET_TORCH, Memory, Order, Pulse, TrainJob
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -22,6 +22,7 @@ class WorkerActor:
 
     def __init__(self, worker_id: str, job: TrainJob) -> None:
         begin = time.perf_counter()
+        os.environ.setdefault(*QUIET_TORCH)
         stacks.prepare()
         from workers.worker import Worker
 
@@ -39,6 +40,10 @@ class WorkerActor:
     def where(self) -> tuple[int, str]:
         """Its process, and the id of its node; answered before the engine is built."""
         return os.getpid(), ray.get_runtime_context().get_node_id()
+
+    def remember(self) -> Memory:
+        """For a supervisor that has to begin anew."""
+        return self._worker.remember()
 
     def tell(self, order: Order) -> None:
         """Pass an order to the engine."""

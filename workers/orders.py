@@ -43,6 +43,10 @@ class Orders:
                 raise RuntimeError("a membership that was there is gone")
             return self._membership
 
+    def newest(self) -> tuple[Membership | None, Hold | None]:
+        """What was told last, for a supervisor that begins anew."""
+        return self._membership, self._hold if self._hold.generation >= 0 else None
+
     def superseded(self, generation: int) -> bool:
         """Whether a higher generation is known."""
         return self._membership is not None and self._membership.generation > generation

@@ -26,6 +26,7 @@ class Outbox:
     def __init__(self, kept: int = KEPT, linger: float = LINGER_SECONDS) -> None:
         self._changed = threading.Condition()
         self._events: deque[Numbered] = deque()
+        self._newest: dict[type, Numbered] = {}
         self._last = self._urgent = 0  # numbers of the last event, and of the last one that cannot wait
         self._kept, self._linger = kept, linger
 
@@ -34,6 +35,7 @@ class Outbox:
         with self._changed:
             self._last += 1
             self._events.append((self._last, event))
+            self._newest[type(event)] = (self._last, event)
             if not isinstance(event, StepDone):
                 self._urgent = self._last
             self._changed.notify_all()
@@ -49,3 +51,8 @@ class Outbox:
                 self._changed.wait_for(lambda: self._urgent > acknowledged, linger)
             first = self._last - len(self._events) + 1
             return list(islice(self._events, max(0, acknowledged - first + 1), None))
+
+    def remembered(self) -> list[Numbered]:
+        """What there still is, and the newest event of each kind even if it is older; in order."""
+        with self._changed:
+            return sorted({**dict(self._newest.values()), **dict(self._events)}.items())

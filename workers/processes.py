@@ -18,6 +18,7 @@ from workers.checkpoint.committer import Committer
 from workers.checkpoint.load import read_manifest
 from workers.numerics.tree import dyadic_assignment
 from workers.protocol import (
+    QUIET_TORCH,
     Beat,
     Broken,
     CheckpointCommitted,
@@ -47,27 +48,41 @@ class JobFailed(Exception):
 
 
 class ProcessCrew:
-    """A job's workers as child processes. They end when this process does, however it ends."""
+    """A job's workers as child processes. They end when this process does, however it ends.
 
-    def __init__(self, job: TrainJob) -> None:
-        self._job = job
+    Args:
+        job: what to train.
+        nodes: what to take this machine for; workers are shared out among these names.
+    """
+
+    def __init__(self, job: TrainJob, nodes: Sequence[str] = ("localhost",)) -> None:
+        os.environ.setdefault(*QUIET_TORCH)
+        self._job, self._nodes = job, nodes
+        self._node_of: dict[str, str] = {}
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[str, BaseProcess] = {}
         self._connections: dict[str, Connection] = {}
         self._stacks: list[Stacks] = []
 
     def hire(self, workers: Sequence[str], avoid: Collection[str] = ()) -> None:
-        """Start a process for each of these names; there is only this one node, whatever is to be avoided."""
+        """Start a process for each of these names, on other nodes than those, if there are any."""
         for worker in workers:
             ours, theirs = self._context.Pipe()
-            process = self._context.Process(target=_main, args=(worker, self._job, theirs), daemon=True)
+            node = self._emptiest(avoid)
+            process = self._context.Process(target=_main, args=(worker, node, self._job, theirs), daemon=True)
             process.start()
+            self._node_of[worker] = node
             theirs.close()  # so that the death of a worker closes its pipe
             self._processes[worker], self._connections[worker] = process, ours
 
-    def pid(self, worker: str) -> int | None:
+    @property
+    def workers(self) -> list[str]:
+        """Those whose processes are not known to have ended."""
+        return list(self._connections)
+
+    def pid(self, worker: str) -> int:
         """The process of a worker that was hired."""
-        return self._processes[worker].pid
+        return self._processes[worker].pid or 0
 
     def tell(self, worker: str, order: Order) -> None:
         """Send an order; one to a worker that is gone is lost."""
@@ -91,7 +106,7 @@ class ProcessCrew:
     def dismiss(self, worker: str, *, stacks: bool = False) -> None:
         """End a worker's process at once; all that is heard of it any more are its stacks, if asked for."""
         if worker in self._connections:
-            text = end(self._processes[worker].pid or 0, stacks=stacks)
+            text = end(self.pid(worker), stacks=stacks)
             self._end(worker)
             if stacks:
                 self._stacks.append(Stacks(worker=worker, text=text))
@@ -100,6 +115,13 @@ class ProcessCrew:
         """End all."""
         for worker in list(self._connections):
             self.dismiss(worker)
+
+    def _emptiest(self, avoid: Collection[str]) -> str:
+        loads = {node: 0 for node in self._nodes if node not in avoid} or dict.fromkeys(self._nodes, 0)
+        for worker in self._connections:
+            if self._node_of[worker] in loads:
+                loads[self._node_of[worker]] += 1
+        return min(loads, key=lambda node: loads[node])
 
     def _end(self, worker: str) -> str:
         """Take a dead worker off the list; how its process ended, in words."""
@@ -201,10 +223,10 @@ def _obey(worker: Worker, connection: Connection) -> None:
     os._exit(1)
 
 
-def _main(worker_id: str, job: TrainJob, connection: Connection) -> None:
+def _main(worker_id: str, node: str, job: TrainJob, connection: Connection) -> None:
     """In the child: pass events and signs of life up the pipe, and orders down."""
     prepare()
-    worker = Worker(worker_id, job, node="localhost", node_id="localhost", host="127.0.0.1")
+    worker = Worker(worker_id, job, node=node, node_id=node, host="127.0.0.1")
     worker.start()
     Thread(target=_obey, args=(worker, connection), daemon=True).start()
     acknowledged = 0

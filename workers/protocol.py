@@ -14,6 +14,10 @@ from typing import Any
 
 Json = Any
 
+#: For a worker's environment, before torch is imported: that a peer does not answer is what workers are
+#: there to handle, and nothing to fill a terminal with.
+QUIET_TORCH = ("TORCH_CPP_LOG_LEVEL", "ERROR")
+
 
 class Numerics(StrEnum):
     """What a job promises about bits."""
@@ -108,6 +112,7 @@ class Membership:
         resume_step: the checkpoint to restore if no member holds a state; None to start from nothing then.
         saved_step: no checkpoint of this step or an earlier one needs to be written again.
         committed_step: the newest checkpoint whose manifest is durable.
+        wanted: how many workers the job should have.
     """
 
     generation: int
@@ -117,6 +122,7 @@ class Membership:
     resume_step: int | None = None
     saved_step: int = 0
     committed_step: int = 0
+    wanted: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +133,12 @@ class Hold:
     Attributes:
         generation: what it is meant for; another generation does not care.
         save: write a checkpoint at that boundary first.
+        pause: the job's owner wants it to stand still there.
     """
 
     generation: int
     save: bool = False
+    pause: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,3 +313,20 @@ class Placed:
 Report = Ready | Formed | StepDone | Evaluated | Saved | Parked | Broken | Finished | Failed
 #: All that can be heard of workers.
 News = Report | Beat | Lost | Stacks | Placed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What a worker remembers, for a supervisor that begins anew.
+
+    Attributes:
+        membership, hold: the newest that it was told.
+        events: its newest one of each kind, and its latest ones, in the order in which they happened.
+        position: the number of the last of them; see `workers.outbox`.
+    """
+
+    worker: str
+    membership: Membership | None
+    hold: Hold | None
+    events: tuple[Report, ...]
+    position: int

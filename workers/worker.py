@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from workers.errors import LockstepError, UnreachableError
 from workers.numerics.exchange import PeerLost
 from workers.orders import Orders
 from workers.outbox import Outbox
-from workers.protocol import Broken, Failed, Fault, Order, Pulse, TrainJob
+from workers.protocol import Broken, Failed, Fault, Memory, Order, Pulse, Report, TrainJob
 from workers.reporter import Reporter
 from workers.training.engine import Engine
 from workers.training.recipes import in_user_code, user_trace
@@ -62,6 +62,18 @@ class Worker:
         """What the engine is doing at this moment."""
         activity, seconds = self._reporter.stopwatch.current()
         return Pulse(activity=activity, seconds=seconds)
+
+    def remember(self) -> Memory:
+        """All that a supervisor needs to know of this worker that has never heard of it."""
+        numbered = self.outbox.remembered()
+        membership, hold = self._orders.newest()
+        return Memory(
+            worker=self._reporter.worker_id,
+            membership=membership,
+            hold=hold,
+            events=tuple(cast(Report, event) for _, event in numbered),
+            position=numbered[-1][0] if numbered else 0,
+        )
 
     def _live(self) -> None:
         try:

@@ -21,7 +21,7 @@ def hold_if_wanted(gang: Gang, now: float) -> Step:
     if why == "drain" and save:
         draining = {node: replace(d, saved=True) for node, d in gang.draining.items()}
         gang = replace(gang, draining=draining)
-    order = HoldOrder(generation=gang.generation, save=save)
+    order = HoldOrder(generation=gang.generation, save=save, pause=gang.paused)
     workers = tuple(member.id for member in gang.members)
     return replace(gang, phase=Holding(why=why, save=save)), (Hold(order=order, workers=workers, why=why),)
 

@@ -48,6 +48,7 @@ def _compose(gang: Gang, now: float, why: str) -> Step:
         resume_step=gang.resume_step,
         saved_step=gang.saved_step,
         committed_step=gang.committed_step,
+        wanted=gang.target,
     )
     left = [m for m in gang.crew.values() if m.stage is not Stage.STARTING and m.id not in ids]
     crew = {id: member for id, member in gang.crew.items() if member not in left}
@@ -65,18 +66,22 @@ def choose(gang: Gang, now: float) -> list[Member]:
     """Who belongs to the next generation, by rank: who is in this one first, then those who wait.
 
     Workers on draining nodes only fill places that nobody else can fill, and not when their time is up;
-    but somebody who holds the state has to be there to hand it on.
+    but somebody who holds the furthest state has to be there to hand it on.
     """
     able = _able(gang)
     room = min(gang.target, gang.policy.virtual_ranks)
     chosen = [member for member in able if member.node not in gang.draining][:room]
     leaving = [m for m in able if m.node in gang.draining and not (chosen and _is_over(gang, m, now))]
     chosen += leaving[: room - len(chosen)]
-    if gang.holders and all(member.step is None for member in chosen):
-        holder = max(gang.holders, key=lambda member: member.step or 0)
+    holder = max(gang.holders, key=_held, default=None)
+    if holder is not None and all(_held(member) < _held(holder) for member in chosen):
         chosen = [holder, *chosen][: gang.policy.virtual_ranks]
     order = {member.id: place for place, member in enumerate(able)}
     return sorted(chosen, key=lambda member: order[member.id])
+
+
+def _held(member: Member) -> int:
+    return -1 if member.step is None else member.step
 
 
 def _able(gang: Gang) -> list[Member]:

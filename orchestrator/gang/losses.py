@@ -96,7 +96,7 @@ def remove(gang: Gang, losses: Sequence[tuple[str, Outcome]], now: float) -> Ste
     for worker, outcome in losses:
         member = gang.crew[worker]
         gang = gang.without(worker)
-        if member.stage is Stage.STARTING:
+        if member.stage is Stage.STARTING and outcome.fault is not Fault.NODE:
             gang = replace(gang, hiring=_failed_start(gang, now))
             if gang.membership is None and gang.hiring.failures > gang.policy.start_failures:
                 return end(gang, outcome)

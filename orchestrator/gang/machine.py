@@ -123,7 +123,7 @@ def _settle(gang: Gang, now: float) -> Step:
 
 
 def _ready(gang: Gang, event: Ready, now: float) -> Step:
-    if event.worker not in gang.crew:
+    if event.worker not in gang.crew or gang.crew[event.worker].stage is not Stage.STARTING:
         return gang, ()
     gang = gang.having(event.worker, stage=Stage.READY, node=event.node_id, store=event.store, heard=now)
     gang = replace(gang, hiring=replace(gang.hiring, failures=0))
@@ -148,6 +148,8 @@ def _step_done(gang: Gang, event: StepDone, now: float) -> Step:
         hosted = len(gang.membership.hosted[gang.membership.workers.index(event.worker)])
         costs = (*member.costs[-_RECENT + 1 :], event.busy_seconds / hosted)
         gang = gang.having(event.worker, step=event.step, costs=costs)
+    elif member.step is None or member.step < event.step:  # told of a new generation, and heard late
+        gang = gang.having(event.worker, step=event.step)
     if event.step <= gang.step:
         return gang, ()
     seconds = (*gang.step_seconds[-_RECENT + 1 :], event.seconds)
@@ -218,7 +220,7 @@ def _pause(gang: Gang, event: Pause, now: float) -> Step:
     gang = replace(gang, paused=True)
     if not isinstance(gang.phase, Holding) or gang.phase.save or not gang.policy.saves:
         return gang, ()
-    order = HoldOrder(generation=gang.generation, save=True)
+    order = HoldOrder(generation=gang.generation, save=True, pause=True)
     workers = tuple(member.id for member in gang.members)
     return replace(gang, phase=replace(gang.phase, save=True)), (
         Hold(order=order, workers=workers, why="pause"),

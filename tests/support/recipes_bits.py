@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -11,6 +13,7 @@ from workers import Recipe
 
 class Bits(Recipe):
     width = 24
+    pause = 0.0  # seconds that each pass takes longer: time for things to happen, without work
 
     def build_model(self):
         return nn.Sequential(
@@ -39,6 +42,7 @@ class Bits(Recipe):
 
     def loss(self, model, batch):
         inputs, labels = batch
+        time.sleep(self.pause)
         logits = model(inputs)
         return F.cross_entropy(logits, labels), {"accuracy": (logits.argmax(1) == labels).float().mean()}
 
