@@ -6,8 +6,13 @@ import os
 
 from clusters.types import Cluster, Resources
 
-#: Ray's name space of everything that Lockstep gives a name.
-NAMESPACE = "lockstep"
+
+def namespace() -> str:
+    """Ray's name space of everything that Lockstep gives a name.
+
+    Teams that share a cluster can have one each (`LOCKSTEP_NAMESPACE`); within one, a job's name is unique.
+    """
+    return os.environ.get("LOCKSTEP_NAMESPACE", "lockstep")
 
 
 def quiet() -> None:
@@ -18,7 +23,7 @@ def quiet() -> None:
 
 
 def stay_on_loopback() -> None:
-    """Ray takes "127.0.0.1" to mean the machine's outer address, unless it is told that this is no cluster."""
+    """Ray takes "127.0.0.1" for the machine's outer address, unless it is told that this is no cluster."""
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 

@@ -84,7 +84,7 @@ class Bookkeeper:
                 if not self._placed:
                     self._placed = True
                     self._mark("placement")
-                self._tell(self._board.placed((what.worker,), now))
+                self._tell(self._board.placed(what.workers, now))
             case Form():
                 self._tell(self._board.formed(what.membership, now, what.why))
             case Hold():

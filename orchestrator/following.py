@@ -9,7 +9,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, RayActorError
 
-from clusters.connection import NAMESPACE
+from clusters.connection import namespace
 from orchestrator.gang import Outcome
 from orchestrator.gang.events import Interrupted
 from orchestrator.interruption import Interruption
@@ -27,7 +27,7 @@ _CONCURRENCY = 16
 def find(job: str) -> Any | None:
     """The supervisor of a running job on the connected cluster; None if there is none."""
     try:
-        return ray.get_actor(actor_name(job), NAMESPACE)
+        return ray.get_actor(actor_name(job), namespace())
     except ValueError:
         return None
 
@@ -36,7 +36,7 @@ def begin(assignment: Assignment) -> Any:
     """Start a job's supervisor."""
     options = JobActor.options(  # type: ignore[attr-defined]
         name=actor_name(assignment.job.name),
-        namespace=NAMESPACE,
+        namespace=assignment.namespace,
         lifetime="detached",
         max_concurrency=_CONCURRENCY,
     )

@@ -16,7 +16,6 @@ from typing import Any
 
 import ray
 
-from clusters.connection import NAMESPACE
 from clusters.types import Resources
 from orchestrator.bookkeeper import Bookkeeper
 from orchestrator.checkpointing import JobCheckpoints
@@ -43,6 +42,7 @@ class Assignment:
     Attributes:
         job: what to train.
         run: tells this run from earlier ones of the same job.
+        namespace: Ray's name space for all of it.
         policy: how patient to be with workers.
         workers: how many it should have.
         each: the resources of one worker.
@@ -56,6 +56,7 @@ class Assignment:
 
     job: TrainJob
     run: str
+    namespace: str
     policy: Policy
     workers: int
     each: Resources
@@ -114,7 +115,7 @@ class JobActor:
         self._books = Bookkeeper(self._board, timeline, [self._keep], assignment.job.checkpoint_uri)
         for note in assignment.notes:
             self._books.note(note)
-        self._crew = RayCrew(assignment.job, assignment.each, assignment.run)
+        self._crew = RayCrew(assignment.job, assignment.each, assignment.run, assignment.namespace)
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")  # one: commits stay in order
         self._supervisor: Supervisor
         self._thread = threading.Thread(target=self._live, args=(assignment,), name="supervisor", daemon=True)
@@ -162,7 +163,7 @@ class JobActor:
             self._outcome = outcome
             self._changed.notify_all()
         time.sleep(_LINGER_SECONDS)
-        ray.kill(ray.get_actor(actor_name(assignment.job.name), NAMESPACE))
+        ray.kill(ray.get_actor(actor_name(assignment.job.name), assignment.namespace))
 
     def _run(self, assignment: Assignment) -> Outcome:
         again = ray.get_runtime_context().was_current_actor_reconstructed

@@ -21,7 +21,6 @@ from ray.util.scheduling_strategies import (
     PlacementGroupSchedulingStrategy,
 )
 
-from clusters.connection import NAMESPACE
 from clusters.types import Resources
 from workers.actor import WorkerActor, end_process
 from workers.protocol import Beat, Fault, Lost, Memory, News, Order, Placed, Stacks, TrainJob
@@ -63,11 +62,12 @@ class RayCrew:
         job: what to train.
         each: the resources of one worker.
         run: tells this run's actors from those of other runs of the job.
+        namespace: Ray's name space for them.
     """
 
-    def __init__(self, job: TrainJob, each: Resources, run: str) -> None:
+    def __init__(self, job: TrainJob, each: Resources, run: str, namespace: str) -> None:
         self._job, self._job_ref = job, ray.put(job)
-        self._each, self._run = each, run
+        self._each, self._run, self._namespace = each, run, namespace
         self._actors: dict[str, _Actor] = {}
         self._free: list[_Slot] = []
         self._groups: list[Any] = []
@@ -83,6 +83,7 @@ class RayCrew:
         for slot in [slot for slot in self._free if slot.node not in avoid]:
             if waiting:
                 self._free.remove(slot)
+                self._news.append(Placed(workers=(waiting[0],)))
                 self._start(waiting.pop(0), slot)
         first = not self._groups
         for together in [waiting] if first else [[worker] for worker in waiting]:
@@ -141,7 +142,7 @@ class RayCrew:
         """Take over the workers of a supervisor that died; those that do not answer are ended."""
         prefix = f"{self._run}/"
         named = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
-        handles = {name: ray.get_actor(name, NAMESPACE) for name in named if name.startswith(prefix)}
+        handles = {name: ray.get_actor(name, self._namespace) for name in named if name.startswith(prefix)}
         asked: dict[Any, str] = {handle.remember.remote(): name for name, handle in handles.items()}
         answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=_ADOPT_SECONDS)
         for ref in silent:
@@ -180,7 +181,7 @@ class RayCrew:
     def _start(self, worker: str, slot: _Slot) -> None:
         handle = WorkerActor.options(  # type: ignore[attr-defined]
             name=f"{self._run}/{worker}",
-            namespace=NAMESPACE,
+            namespace=self._namespace,
             lifetime="detached",
             num_cpus=self._each.cpus,
             num_gpus=self._each.gpus,
@@ -190,7 +191,6 @@ class RayCrew:
         self._actors[worker] = _Actor(handle=handle, slot=slot)
         self._places[handle.where.remote()] = worker
         self._poll(worker)
-        self._news.append(Placed(worker=worker))
 
     def _poll(self, worker: str) -> None:
         actor = self._actors[worker]
@@ -211,6 +211,8 @@ class RayCrew:
             self._take_poll(self._polls.pop(ref), ref)
         elif ref in self._placing:
             group, workers = self._placing.pop(ref)
+            if workers:
+                self._news.append(Placed(workers=workers))
             slots = [_Slot(group, bundle) for bundle in range(len(group.bundle_specs))]
             for worker in workers:
                 self._start(worker, slots.pop(0))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from clusters.connection import namespace
 from clusters.types import Cluster, Resources
 from orchestrator.gang import Outcome, Policy
 from orchestrator.interruption import Interruption
@@ -177,6 +178,7 @@ def _assignment(run: Run, cluster: Cluster, notes: tuple[str, ...], address: str
         erase(Store(run.job.checkpoint_uri))
     return Assignment(
         job=run.job,
+        namespace=namespace(),
         run=f"{run.job.name}-{uuid.uuid4().hex[:8]}",
         policy=Policy(virtual_ranks=run.job.virtual_ranks, saves=run.job.checkpoint_uri is not None),
         workers=workers,

@@ -304,9 +304,9 @@ class Stacks:
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """A worker has its place; its process starts."""
+    """Workers have their places; their processes start."""
 
-    worker: str
+    workers: tuple[str, ...]
 
 
 #: All kinds of events.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from orchestrator.cli import format as fmt
-from orchestrator.facts import JobState
+from orchestrator.facts import JobState, WorkerState
 from orchestrator.ledger import Goodput
 from orchestrator.status import WORKER_PHASE, JobStatus, JobView
 from workers.protocol import Activity
@@ -73,10 +73,11 @@ def _headline(view: JobView) -> Text:
 
     status = view.status
     mark, style = _ENDS.get(status.state, ("·", "bold"))
+    there = sum(worker.state is not WorkerState.LOST for worker in status.workers.values())
     return Text.assemble(
         (f"{mark} {status.job} ", style),
         f"{status.state.value} after {fmt.duration(view.seconds)}: ",
-        f"step {status.step:,} of {status.steps:,}, {fmt.plural(len(status.workers), 'worker')}",
+        f"step {status.step:,} of {status.steps:,}, {fmt.plural(there, 'worker')}",
     )
 
 

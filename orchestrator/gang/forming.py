@@ -7,7 +7,7 @@ from statistics import median
 
 from orchestrator.gang.balance import loads_for
 from orchestrator.gang.commands import Command, Dismiss, Form, Hire, Recall
-from orchestrator.gang.states import Forming, Gang, Gathering, Member, Recalling, Stage
+from orchestrator.gang.states import Forming, Gang, Gathering, Member, Recalling, Stage, Training
 from workers.numerics.tree import dyadic_assignment
 from workers.protocol import Membership
 
@@ -107,10 +107,18 @@ def hire(gang: Gang, now: float) -> Step:
     """Start as many workers as are missing, unless starting them has just failed."""
     staying = [member for member in gang.crew.values() if member.node not in gang.draining]
     missing = min(gang.target, gang.policy.virtual_ranks) - len(staying)
-    if missing <= 0 or now < gang.hiring.next_at:
+    if missing <= 0 or now < gang.hiring.next_at or _is_in_its_first_step(gang, now):
         return gang, ()
     first = gang.hiring.named
     ids = tuple(f"worker-{number}" for number in range(first, first + missing))
     crew = {**gang.crew, **{id: Member(id=id, since=now) for id in ids}}
     hiring = replace(gang.hiring, named=first + missing)
     return replace(gang, crew=crew, hiring=hiring), (Hire(workers=ids, avoid=frozenset(gang.draining)),)
+
+
+def _is_in_its_first_step(gang: Gang, now: float) -> bool:
+    """Whether survivors have just formed a generation and not done a step in it yet."""
+    if not isinstance(gang.phase, (Forming, Training)) or gang.generation == 0:
+        return False
+    begun = any(member.costs for member in gang.members)
+    return not begun and now - gang.progress_at < gang.policy.hire_delay

@@ -45,6 +45,8 @@ class Policy:
             they died on, are reason to believe that the step is what kills them.
         retry, retry_max: the first wait before a failed store, or a failed start of a worker, is tried again;
             it doubles up to the second.
+        hire_delay: how long a new generation is left alone with its first step before replacements are
+            started: that takes CPUs, and the survivors want them just then.
         start_failures: workers that may fail to start, one after another, before a job that was never
             trained gives up.
         drain_margin: how long before a node's deadline its workers are let go, replaced or not.
@@ -68,6 +70,7 @@ class Policy:
     poison_nodes: int = 2
     retry: float = 1.0
     retry_max: float = 30.0
+    hire_delay: float = 1.0
     start_failures: int = 3
     drain_margin: float = 3.0
     balance_every: float = 5.0

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.support.bits_jobs import BitsJob, bits_job
+from tests.support.elastic_jobs import elastic
 from tests.support.lockstep import Lockstep, Result, until
 from tests.support.ray_cluster import RayCluster, ray_cluster
 
@@ -100,3 +101,11 @@ def undisturbed(bits: BitsJob, lockstep: Lockstep, tmp_path_factory: pytest.Temp
         result = running.result()
     assert result.code == 0, result.err
     return Done(job=job, result=result, scraped=scraped)
+
+
+@pytest.fixture(scope="session")
+def calm(bits: BitsJob, lockstep: Lockstep, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """The slow job of `tests.support.elastic_jobs`, run by one worker, with nothing happening to it."""
+    result = lockstep.run(elastic(bits.copy(tmp_path_factory.mktemp("calm") / "job")).file, "--workers", 1)
+    assert result.code == 0, result.err
+    return result

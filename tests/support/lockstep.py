@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ import psutil
 
 RUN_SECONDS_MAX = 200
 LOOK_EVERY_SECONDS = 0.01
+LOCKSTEP = str(Path(sys.executable).with_name("lockstep"))
 K = TypeVar("K")
 T = TypeVar("T")
 MARK = "LOCKSTEP_TEST_MARK"  # in the environment of every process that a command starts
@@ -56,6 +58,16 @@ class Running:
     mark: str
     log: Path
     output: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def command(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Another command that is about this run, to its end."""
+        command = [LOCKSTEP, *map(str, arguments)]
+        return subprocess.run(command, env=dict(self.environment), capture_output=True, text=True, timeout=60)
+
+    def named(self, name: str) -> list[psutil.Process]:
+        """Living processes of this run's own cluster that Ray calls so: `JobActor`, `WorkerActor`."""
+        return [p for p in processes(self.mark) if any(name in part for part in _command_line(p))]
 
     def wait_for(self, condition: Callable[[list[dict[str, Any]]], bool], what: str) -> list[dict[str, Any]]:
         """The log as soon as it fulfils a condition."""
@@ -135,13 +147,15 @@ class Lockstep:
         """Any command."""
         mark = uuid.uuid4().hex
         output = self.folder / mark
-        command = [str(Path(sys.executable).with_name("lockstep")), *map(str, arguments)]
-        environment = {**os.environ, **self.environment, MARK: mark}
+        command = [LOCKSTEP, *map(str, arguments)]
+        # A name space of its own, so that jobs of the same name can run beside each other on one cluster.
+        environment = {"LOCKSTEP_NAMESPACE": mark, **os.environ, **self.environment, MARK: mark}
         with output.with_suffix(".out").open("w") as out, output.with_suffix(".err").open("w") as err:
             process = subprocess.Popen(
                 command, env=environment, stdout=out, stderr=err, text=True, start_new_session=True
             )
-        return Running(process=process, mark=mark, log=log or output.with_suffix(".jsonl"), output=output)
+        log = log or output.with_suffix(".jsonl")
+        return Running(process=process, mark=mark, log=log, output=output, environment=environment)
 
 
 def until(look: Callable[[], T | None], what: str, running: Running) -> T:
@@ -167,6 +181,18 @@ def processes(mark: str) -> list[psutil.Process]:
             if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    with _may_be_gone():
+        return process.cmdline()
+    return []
+
+
+def pids_of(log: list[dict[str, Any]]) -> dict[str, int]:
+    """The processes of all workers that a log tells of, by their names."""
+    ready = (entry for entry in log if entry["kind"] == "ready")
+    return {entry["worker"]: int(re.findall(r"process (\d+)", entry["reason"])[0]) for entry in ready}
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -46,6 +46,7 @@ class StepBuffers:
         after = self._seen(self._candidates)
         self._candidates = {name for name in self._candidates if _same(before[name], after.get(name))}
         _copy(self._live(), self._saved)
+        self._saved = []
 
     def settle(self) -> None:
         """After discarded passes, and after a state was adopted: what is still a candidate is constant."""
