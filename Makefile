@@ -36,8 +36,10 @@ format: $(INSTALLED) ## format the code, and mend what can be mended
 types: $(INSTALLED) ## check types
 	$(BIN)/mypy
 
-bench: $(INSTALLED) ## measure steps/s beside plain PyTorch DDP
+bench: $(INSTALLED) ## measure steps/s beside PyTorch DDP, and recovery beside Ray Train and torchrun
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/ddp_overhead.py
+	$(BIN)/python benchmarks/recovery.py
 
 clean: ## remove what tools and demos leave behind; .venv stays
 	rm -rf demo-runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

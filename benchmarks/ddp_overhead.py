@@ -21,8 +21,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from orchestrator.spec import load_job
 from workers.data.dataset import Dataset
 from workers.processes import launch
 from workers.protocol import DataSource, Numerics, StepDone, TrainJob
@@ -68,27 +67,24 @@ def peer(case: Case, uri: str, steps: int, micro_batches: int) -> float:
         str(micro_batches), str(steps),
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        raise SystemExit(f"the peer failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])["steps_per_second"]
 
 
 def cases() -> list[Case]:
     """The demo's model and the transformer, each at its natural V and at one virtual rank a worker."""
     folder = ROOT / "examples/text"
-    demo = yaml.safe_load((folder / "job.yaml").read_text())
-    text = {
-        "folder": folder,
-        "recipe": demo["recipe"],
-        "params": demo["params"],
-        "batch": demo["batch"]["size"],
-    }
+    demo = load_job(folder / "job.yaml")
+    text = {"folder": folder, "recipe": demo.recipe, "params": demo.params, "batch": demo.batch.size}
     large = {
         "folder": ROOT / "benchmarks/support", "recipe": "transformer:Transformer", "params": {}, "batch": 16,
     }  # fmt: skip
     return [
         Case(name=name, virtual_ranks=V, **model)
         for name, model in (("demo", text), ("transformer 5M", large))
-        for V in (WORKERS, demo["batch"]["virtual_ranks"])
+        for V in (WORKERS, demo.batch.virtual_ranks)
     ]
 
 
