@@ -163,7 +163,8 @@ def _told(event: Event, before: JobStatus, after: JobStatus, now: float) -> tupl
             )
         case Ready():
             took = sum(event.startup.values())
-            reason = f"process {event.pid} on {event.node}, {event.device}, after {took:.1f} s"
+            where = f"{event.node} ({event.node_id[:12]})"
+            reason = f"process {event.pid} on {where}, {event.device}, after {took:.1f} s"
             return (EventEntry(time=now, kind=Kind.READY, worker=event.worker, reason=reason),)
         case Formed() if event.restored and after.step != before.step:
             reason = f"goes on from the checkpoint of step {event.step}"
