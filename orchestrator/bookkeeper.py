@@ -45,11 +45,11 @@ class Bookkeeper:
         """A new supervisor found these workers: what they remember is all that is left of the history."""
         self.note(f"the supervisor had to start again, and found {len(memories)} of its workers")
         self._placed = self._formed = True
+        for event in sorted((event for memory in memories for event in memory.events), key=lambda e: e.time):
+            self.happened(event)
         for memory in memories:
             if memory.membership is not None:
                 self._board.formed(memory.membership, time.time())
-        for event in sorted((event for memory in memories for event in memory.events), key=lambda e: e.time):
-            self.happened(event)
 
     def ended(self, outcome: Outcome) -> None:
         """The job is over. What has no fault and is not done was stopped by its user."""

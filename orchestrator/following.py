@@ -33,12 +33,15 @@ def find(job: str) -> Any | None:
 
 
 def begin(assignment: Assignment) -> Any:
-    """Start a job's supervisor."""
+    """Start a job's supervisor, on this node where that is possible: it should not get lost with workers."""
+    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     options = JobActor.options(  # type: ignore[attr-defined]
         name=actor_name(assignment.job.name),
         namespace=assignment.namespace,
         lifetime="detached",
         max_concurrency=_CONCURRENCY,
+        label_selector=here,
+        fallback_strategy=[{"label_selector": {}}],
     )
     return options.remote(assignment)
 

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any
 
 import ray
@@ -29,6 +30,7 @@ from orchestrator.status import JobView
 from orchestrator.steplog import Entry
 from orchestrator.supervisor import Supervisor, Work
 from orchestrator.timeline import Timeline
+from workers.errors import LockstepError
 from workers.protocol import Fault, TrainJob
 
 #: A job that nobody follows can still be asked about for so long after its end.
@@ -117,7 +119,8 @@ class JobActor:
             self._books.note(note)
         self._crew = RayCrew(assignment.job, assignment.each, assignment.run, assignment.namespace)
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")  # one: commits stay in order
-        self._supervisor: Supervisor
+        self._inbox: SimpleQueue[GangEvent] = SimpleQueue()
+        self._supervisor: Supervisor | None = None
         self._thread = threading.Thread(target=self._live, args=(assignment,), name="supervisor", daemon=True)
         self._thread.start()
 
@@ -139,7 +142,7 @@ class JobActor:
         most = self._assignment.job.virtual_ranks
         if isinstance(wish, Resize) and not 1 <= wish.workers <= most:
             return f"{wish.workers} workers cannot share {most} virtual ranks"
-        self._supervisor.wish(wish)
+        self._inbox.put(wish)
         return None
 
     def nodes(self) -> dict[str, str]:
@@ -148,11 +151,13 @@ class JobActor:
 
     def story(self) -> list[str]:
         """The latest transitions of the job's life, a line each."""
-        return self._supervisor.story()
+        return self._supervisor.story() if self._supervisor is not None else []
 
     def _live(self, assignment: Assignment) -> None:
         try:
             outcome = self._run(assignment)
+        except LockstepError as error:
+            outcome = Outcome(done=False, exit_code=error.exit_code, fault=Fault.STORAGE, message=str(error))
         except BaseException as error:  # it must be heard of: followers wait for the end
             text = "".join(traceback.format_exception(error))
             message = f"the supervisor failed: {type(error).__name__}: {error}"
@@ -174,7 +179,7 @@ class JobActor:
             sidecar=assignment.sidecar,
             workers_at_work=again,
         )
-        self._supervisor = Supervisor(
+        self._supervisor = supervisor = Supervisor(
             crew=self._crew,
             policy=assignment.policy,
             workers=assignment.workers,
@@ -182,12 +187,13 @@ class JobActor:
             checkpointing=checkpoints,
             observers=[self._books],
             aside=self._do_aside,
+            inbox=self._inbox,
         )
         if not again:
-            return self._supervisor.run()
+            return supervisor.run()
         memories = self._crew.adopt()
         self._books.adopted(memories)
-        return self._supervisor.run(memories)
+        return supervisor.run(memories)
 
     def _do_aside(self, work: Work, then: Callable[[GangEvent], None]) -> None:
         self._aside.submit(lambda: then(work()))

@@ -76,6 +76,10 @@ class RayCrew:
         self._places: dict[Any, str] = {}  # who was asked where it is
         self._ending: dict[Any, str] = {}  # whose stacks are on their way
         self._news: list[News] = []
+        self._again: dict[str, float] = {}  # out of reach at the moment: when to poll again
+        # Ray publishes a function at its first call; at the time that this one is needed the network may be
+        # what is broken.
+        ray.wait([end_process.remote(0)], timeout=0)
 
     def hire(self, workers: Sequence[str], avoid: Collection[str] = ()) -> None:
         """See `orchestrator.supervisor.Crew.hire`."""
@@ -97,6 +101,10 @@ class RayCrew:
 
     def hear(self, timeout: float) -> list[News]:
         """See `orchestrator.supervisor.Crew.hear`."""
+        now = time.monotonic()
+        for worker in [worker for worker, due in self._again.items() if due <= now]:
+            del self._again[worker]
+            self._poll(worker)
         refs = [*self._polls, *self._placing, *self._places, *self._ending]
         if not refs:
             time.sleep(timeout)
@@ -198,6 +206,7 @@ class RayCrew:
 
     def _forget(self, worker: str) -> None:
         actor = self._actors.pop(worker)
+        self._again.pop(worker, None)
         for refs in (self._polls, self._places):
             for ref in [ref for ref, other in refs.items() if other == worker]:
                 del refs[ref]
@@ -231,7 +240,7 @@ class RayCrew:
         try:
             numbered, pulse = ray.get(ref)
         except ActorUnavailableError:
-            self._poll(worker)  # out of reach for the moment; whoever waits for it knows how long to
+            self._again[worker] = time.monotonic() + _BEAT_SECONDS
             return
         except RayActorError as error:
             text = str(error)

@@ -18,7 +18,7 @@ from orchestrator import gang
 from orchestrator.gang.commands import Announce, Command, Commit, Dismiss, Form, Hire, Hold, Recall
 from orchestrator.gang.events import CommitFailed, Committed, GangEvent, Recalled, RecallFailed, Tick
 from workers.errors import LockstepError
-from workers.protocol import Beat, CheckpointCommitted, Fault, Memory, News, Order, Placed, Stacks
+from workers.protocol import Beat, CheckpointCommitted, Fault, Memory, News, Order, Stacks
 
 #: Transitions that are remembered, for the story of a job.
 _STORY_LINES = 200
@@ -79,6 +79,7 @@ class Supervisor:
         idle: called after each look at the workers, several times a second.
         clock: seconds that never run backwards.
         tick: seconds between two looks at the clock.
+        inbox: what `wish` fills; can be filled before there is a supervisor.
     """
 
     crew: Crew
@@ -91,12 +92,12 @@ class Supervisor:
     idle: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     tick: float = 0.1
-    _inbox: SimpleQueue[GangEvent] = field(default_factory=SimpleQueue)
+    inbox: SimpleQueue[GangEvent] = field(default_factory=SimpleQueue)
     _story: deque[str] = field(default_factory=lambda: deque(maxlen=_STORY_LINES))
 
     def wish(self, event: GangEvent) -> None:
         """Something that the job's owner wants, or that was done aside. From any thread."""
-        self._inbox.put(event)
+        self.inbox.put(event)
 
     def run(self, memories: Sequence[Memory] | None = None) -> gang.Outcome:
         """Until the job has ended, and all its workers with it.
@@ -129,7 +130,7 @@ class Supervisor:
         found = []
         while True:
             try:
-                found.append(self._inbox.get_nowait())
+                found.append(self.inbox.get_nowait())
             except Empty:
                 return found
 
@@ -137,7 +138,7 @@ class Supervisor:
         """One event, and all that follows from it."""
         if not isinstance(event, (Beat, Tick)):
             self._announce(event)
-        if isinstance(event, (Stacks, Placed)):  # for people
+        if isinstance(event, Stacks):  # for people
             return state
         now = self.clock()
         try:

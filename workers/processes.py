@@ -62,7 +62,7 @@ class ProcessCrew:
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[str, BaseProcess] = {}
         self._connections: dict[str, Connection] = {}
-        self._stacks: list[Stacks] = []
+        self._news: list[News] = []
 
     def hire(self, workers: Sequence[str], avoid: Collection[str] = ()) -> None:
         """Start a process for each of these names, on other nodes than those, if there are any."""
@@ -74,6 +74,7 @@ class ProcessCrew:
             self._node_of[worker] = node
             theirs.close()  # so that the death of a worker closes its pipe
             self._processes[worker], self._connections[worker] = process, ours
+        self._news.append(Placed(workers=tuple(workers)))
 
     @property
     def workers(self) -> list[str]:
@@ -92,8 +93,7 @@ class ProcessCrew:
 
     def hear(self, timeout: float) -> list[News]:
         """Some of what happened, in each worker's order; waits up to `timeout` seconds for something."""
-        news: list[News] = [*self._stacks]
-        self._stacks.clear()
+        news, self._news = self._news, []
         ready = wait(list(self._connections.values()), 0 if news else timeout)
         for worker, connection in list(self._connections.items()):
             if connection in ready:
@@ -109,7 +109,7 @@ class ProcessCrew:
             text = end(self.pid(worker), stacks=stacks)
             self._end(worker)
             if stacks:
-                self._stacks.append(Stacks(worker=worker, text=text))
+                self._news.append(Stacks(worker=worker, text=text))
 
     def close(self) -> None:
         """End all."""

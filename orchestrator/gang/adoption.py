@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from orchestrator.gang.commands import Command
+from orchestrator.gang.commands import Announce, Command
 from orchestrator.gang.ending import end_if_over
 from orchestrator.gang.forming import Step, form, gather
+from orchestrator.gang.losses import failed
 from orchestrator.gang.policy import Policy
 from orchestrator.gang.saves import saved
 from orchestrator.gang.states import (
+    Ended,
     Forming,
     Gang,
     Gathering,
@@ -76,7 +78,12 @@ def adopt(
         digested=any(_remembers_digest(memory.events) for memory in memories),
         hiring=Hiring(named=1 + max((_number(memory.worker) for memory in memories), default=-1)),
     )
-    return _go_on(gang, memories, now)
+    gang, commands = _go_on(gang, memories, now)
+    for failure in _unheard_failures(memories):
+        if not isinstance(gang.phase, Ended):
+            gang, more = failed(gang, failure, now)
+            commands += more
+    return gang, commands
 
 
 def _go_on(gang: Gang, memories: Sequence[Memory], now: float) -> Step:
@@ -93,7 +100,7 @@ def _go_on(gang: Gang, memories: Sequence[Memory], now: float) -> Step:
             return replace(gang, phase=Paused(), paused=True), ()
         return form(gang, now, "the supervisor died")
     gang = replace(gang, phase=Forming(since=now) if Stage.FORMING in stages else Training())
-    commands: tuple[Command, ...] = ()
+    commands = _announce(gang)
     for memory in memories:
         for report in memory.events:
             if isinstance(report, Saved) and report.step > gang.saved_step:
@@ -103,10 +110,16 @@ def _go_on(gang: Gang, memories: Sequence[Memory], now: float) -> Step:
     return over, commands + more
 
 
+def _announce(gang: Gang) -> tuple[Command, ...]:
+    """That the newest checkpoint is committed: the supervisor may have died before it could say so."""
+    workers = tuple(member.id for member in gang.members)
+    return (Announce(step=gang.committed_step, workers=workers),) if gang.committed_step else ()
+
+
 def _member(memory: Memory, current: Membership | None, now: float) -> Member:
     ready = next((report for report in memory.events if isinstance(report, Ready)), None)
     if ready is None:
-        return Member(id=memory.worker, since=now)
+        return Member(id=memory.worker, heard=now, since=now)
     member = Member(
         id=memory.worker,
         stage=Stage.READY,
@@ -134,6 +147,13 @@ def _held(events: Iterable[Report]) -> int | None:
         if isinstance(report, (Formed, StepDone, Parked, Broken, Finished)):
             held = report.step if report.step is not None else held
     return held
+
+
+def _unheard_failures(memories: Sequence[Memory]) -> list[Failed]:
+    """Of workers that cannot go on: had the earlier supervisor heard of it, they would not be there. One whose
+    store failed can, as soon as it is told to."""
+    last = [memory.events[-1] for memory in memories if memory.events]
+    return [event for event in last if isinstance(event, Failed) and event.fault is not Fault.STORAGE]
 
 
 def _remembers_digest(events: Iterable[Report]) -> bool:

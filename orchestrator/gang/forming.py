@@ -19,7 +19,7 @@ def form(gang: Gang, now: float, why: str) -> Step:
     if gang.holders:
         return _compose(gang, now, why)
     if gang.membership is not None and gang.policy.saves:
-        return replace(gang, phase=Recalling()), (Recall(),)
+        return _recall(gang)
     return gather(replace(gang, phase=Gathering(), step=gang.resume_step or 0), now)
 
 
@@ -34,6 +34,14 @@ def gather(gang: Gang, now: float) -> Step:
     if missing > 0 and not gang.holders and now - since < gang.policy.gather:
         return replace(gang, phase=Gathering(since=since)), ()
     return _compose(gang, now, "the first generation" if gang.membership is None else "all were lost")
+
+
+def _recall(gang: Gang) -> Step:
+    """First a manifest that the store did not take is tried once more: its chunks are durable."""
+    waiting = [saving for saving in gang.committing.values() if saving.retry_at is not None]
+    again = {saving.command.step: replace(saving, retry_at=None) for saving in waiting}
+    gang = replace(gang, phase=Recalling(), committing={**gang.committing, **again})
+    return gang, (*(saving.command for saving in waiting), Recall())
 
 
 def _compose(gang: Gang, now: float, why: str) -> Step:

@@ -151,13 +151,17 @@ def _is_over_budget(gang: Gang, fault: Fault) -> bool:
 
 
 def _suspect(gang: Gang, member: Member, outcome: Outcome) -> Gang:
-    """Remember who died in the middle of which step: who was still meeting the others did not."""
+    """Remember who died in the middle of which step: who was still meeting the others did not. Of workers
+    that die together, in one generation, one counts: what kills a step kills it again."""
     if member.stage is not Stage.TRAINING or outcome.fault not in _SUSPECT:
         return gang
     trouble = gang.trouble
     before = trouble.culprits if trouble.step == gang.step else ()
+    if before and trouble.generation == gang.generation:
+        return gang
     culprits = (*before, (member.id, member.node))
-    return replace(gang, trouble=replace(trouble, step=gang.step, culprits=culprits))
+    trouble = replace(trouble, step=gang.step, generation=gang.generation, culprits=culprits)
+    return replace(gang, trouble=trouble)
 
 
 def _is_poison(gang: Gang) -> bool:

@@ -54,6 +54,7 @@ from workers.protocol import (
     Formed,
     Lost,
     Parked,
+    Placed,
     Ready,
     Saved,
     StepDone,
@@ -128,6 +129,13 @@ def _ready(gang: Gang, event: Ready, now: float) -> Step:
     gang = gang.having(event.worker, stage=Stage.READY, node=event.node_id, store=event.store, heard=now)
     gang = replace(gang, hiring=replace(gang.hiring, failures=0))
     return gather(gang, now) if isinstance(gang.phase, Gathering) else (gang, ())
+
+
+def _placed(gang: Gang, event: Placed, now: float) -> Step:
+    for worker in event.workers:
+        if worker in gang.crew and gang.crew[worker].heard is None:
+            gang = gang.having(worker, heard=now)
+    return gang, ()
 
 
 def _formed(gang: Gang, event: Formed, now: float) -> Step:
@@ -218,13 +226,13 @@ def _drain(gang: Gang, event: Drain, now: float) -> Step:
 
 def _pause(gang: Gang, event: Pause, now: float) -> Step:
     gang = replace(gang, paused=True)
-    if not isinstance(gang.phase, Holding) or gang.phase.save or not gang.policy.saves:
+    if not isinstance(gang.phase, Holding):
         return gang, ()
-    order = HoldOrder(generation=gang.generation, save=True, pause=True)
+    save = gang.policy.saves
+    order = HoldOrder(generation=gang.generation, save=save, pause=True)
     workers = tuple(member.id for member in gang.members)
-    return replace(gang, phase=replace(gang.phase, save=True)), (
-        Hold(order=order, workers=workers, why="pause"),
-    )
+    hold = Hold(order=order, workers=workers, why="pause")
+    return replace(gang, phase=Holding(why="pause", save=save)), (hold,)
 
 
 def _resume(gang: Gang, event: Resume, now: float) -> Step:
@@ -249,6 +257,7 @@ _BEGUN = (Forming, Training, Holding, Waiting, Recalling, Paused, Gathering)
 #: Every legal transition. What is not here cannot happen.
 _TRANSITIONS: dict[type, _Transition] = {
     Ready: _Transition(_ready),
+    Placed: _Transition(_placed),
     Formed: _Transition(_formed),
     StepDone: _Transition(_step_done),
     Evaluated: _Transition(_evaluated),

@@ -37,7 +37,7 @@ class Policy:
             the job's own step time, if that is longer.
         first_steps: the same before the step time is known.
         evaluation: how long one evaluation may take on a worker; a longer one seen raises it.
-        starting: how long a worker that has begun to start may be silent.
+        starting: how long a worker that has its place may be silent until it is ready.
         alone: how long a job whose every worker is silent waits before it gives them up: none of them can
             take over, so nothing is won by haste.
         asleep: a supervisor that was not called for so long judges nobody by that time.
@@ -63,7 +63,7 @@ class Policy:
     hang: float = 2.0
     first_steps: float = 60.0
     evaluation: float = 60.0
-    starting: float = 30.0
+    starting: float = 60.0
     alone: float = 30.0
     asleep: float = 1.0
     poison_workers: int = 3

@@ -10,7 +10,7 @@ from orchestrator.gang.ending import end, end_if_over
 from orchestrator.gang.events import CommitFailed, Committed
 from orchestrator.gang.forming import Step
 from orchestrator.gang.losses import backoff, charge
-from orchestrator.gang.states import Gang, Outcome, Saving
+from orchestrator.gang.states import Gang, Outcome, Recalling, Saving
 from workers.protocol import Fault, Saved
 
 
@@ -56,7 +56,7 @@ def commit_failed(gang: Gang, event: CommitFailed, now: float) -> Step:
 def retry_commits(gang: Gang, now: float) -> Step:
     """Manifests whose time to be tried again has come."""
     due = [s for s in gang.committing.values() if s.retry_at is not None and s.retry_at <= now]
-    if not due:
+    if not due or isinstance(gang.phase, Recalling):  # what is found then, is gone on from
         return gang, ()
     again = {saving.command.step: replace(saving, retry_at=None) for saving in due}
     return replace(gang, committing={**gang.committing, **again}), tuple(s.command for s in due)

@@ -52,7 +52,7 @@ class Member:
         node: where it runs, once that is known.
         store: where a generation could meet, served by it.
         step: the step whose state it holds; None for none.
-        heard: when it was heard of last; None before the first time.
+        heard: when it was heard of last, or got its place; None before.
         activity, since: what it was doing then, and from when on.
         costs: seconds of work for one virtual rank, in its latest steps of this generation.
         cost: the median of earlier ones.
@@ -143,12 +143,14 @@ class Trouble:
     Attributes:
         counts: failures by class.
         step: the last committed step when workers died in the middle of the next one, and
-        culprits: which (worker, node) did, in order.
+        culprits: which (worker, node) did, in order, the latest in
+        generation.
         last: how the latest failure would end the job.
     """
 
     counts: Mapping[Fault, int] = field(default_factory=dict)
     step: int | None = None
+    generation: int | None = None
     culprits: tuple[tuple[str, str | None], ...] = ()
     last: Outcome | None = None
 

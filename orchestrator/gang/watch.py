@@ -43,7 +43,7 @@ def find_hanging(gang: Gang, now: float) -> Step:
         return gang, ()
     members = [m for m in gang.members if m.stage in (Stage.FORMING, Stage.TRAINING)]
     silent = [m for m in members if _silence(m, now) > max(gang.policy.hang, patience / _TIMES)]
-    if len(silent) == len(members) and now - gang.progress_at <= gang.policy.alone:
+    if len(silent) == len(gang.members) and now - gang.progress_at <= gang.policy.alone:
         return gang, ()
     why = {m.id: f"not a sign of life for {_silence(m, now):.1f} s" for m in silent}
     for member in members:

@@ -6,11 +6,17 @@ from collections.abc import Mapping
 
 from workers.protocol import (
     Activity,
+    Beat,
+    Broken,
     Evaluated,
     Failed,
     Fault,
     Finished,
     Formed,
+    Json,
+    Lost,
+    Parked,
+    Pulse,
     Ready,
     Saved,
     StepDone,
@@ -45,10 +51,11 @@ class FakeWorker:
     Args:
         id: the worker's id.
         began: when its process began, by the supervisor's clock.
+        node: the id of the node that it runs on.
     """
 
-    def __init__(self, id: str = "w0", began: float = 0.0) -> None:
-        self.id, self.now = id, began
+    def __init__(self, id: str = "w0", began: float = 0.0, node: str = "n0") -> None:
+        self.id, self.now, self.node = id, began, node
         self.clock: dict[Activity, float] = {}
 
     def spend(self, activity: Activity, seconds: float) -> FakeWorker:
@@ -62,14 +69,17 @@ class FakeWorker:
             **self._common(),
             pid=1000 + sum(self.id.encode()),
             node="here",
+            node_id=self.node,
             device="cpu",
-            store="127.0.0.1:1",
+            store=f"{self.id}:1",
             fingerprint={},
             startup=startup or {},
         )
 
-    def formed(self, generation: int = 0, step: int = 0, restored: bool = False) -> Formed:
-        return Formed(**self._common(), generation=generation, step=step, restored=restored)
+    def formed(
+        self, generation: int = 0, step: int = 0, restored: bool = False, healed: bool = False
+    ) -> Formed:
+        return Formed(**self._common(), generation=generation, step=step, restored=restored, healed=healed)
 
     def step_done(
         self,
@@ -79,6 +89,7 @@ class FakeWorker:
         loss: float = 1.0,
         values: Mapping[str, float] | None = None,
         seconds: float = 0.05,
+        busy_seconds: float = 0.0,
         usage: Usage | None = None,
     ) -> StepDone:
         return StepDone(
@@ -90,27 +101,50 @@ class FakeWorker:
             loss=loss,
             values=values or {},
             seconds=seconds,
+            busy_seconds=busy_seconds,
         )
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> Evaluated:
         return Evaluated(**self._common(), step=step, metrics=metrics)
 
-    def saved(self, step: int, written_bytes: int = 0) -> Saved:
+    def saved(
+        self,
+        step: int,
+        written_bytes: int = 0,
+        *,
+        generation: int = 0,
+        chunks: Mapping[int, Json] | None = None,
+        draft: Mapping[str, Json] | None = None,
+    ) -> Saved:
         return Saved(
             **self._common(),
-            generation=0,
+            generation=generation,
             step=step,
-            chunks={},
-            draft=None,
+            chunks=chunks or {},
+            draft=draft,
             written_bytes=written_bytes,
             seconds=0.1,
         )
 
-    def finished(self, step: int, state_digest: str | None = None) -> Finished:
-        return Finished(**self._common(), step=step, state_digest=state_digest)
+    def parked(self, step: int, generation: int = 0) -> Parked:
+        return Parked(**self._common(), generation=generation, step=step)
+
+    def broken(self, step: int | None, generation: int = 0, message: str = "connection closed") -> Broken:
+        """In the middle of the step after `step`."""
+        begun = None if step is None else step + 1
+        return Broken(**self._common(), generation=generation, step=step, begun=begun, message=message)
+
+    def finished(self, step: int, state_digest: str | None = None, generation: int = 0) -> Finished:
+        return Finished(**self._common(), generation=generation, step=step, state_digest=state_digest)
 
     def failed(self, fault: Fault = Fault.USER, step: int | None = None, trace: str | None = None) -> Failed:
         return Failed(**self._common(), fault=fault, message=f"{fault.value} failure", trace=trace, step=step)
+
+    def beat(self, activity: Activity = Activity.PRODUCTIVE, seconds: float = 0.0) -> Beat:
+        return Beat(worker=self.id, pulse=Pulse(activity=activity, seconds=seconds))
+
+    def lost(self, cause: str = "killed by signal 9", fault: Fault = Fault.CRASH) -> Lost:
+        return Lost(worker=self.id, cause=cause, fault=fault)
 
     def _common(self) -> dict[str, object]:
         return {"worker": self.id, "time": self.now, "clock": dict(self.clock)}

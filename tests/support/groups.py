@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch._C._distributed_c10d import HashStore, PrefixStore, ProcessGroupGloo
 
-from workers.numerics.exchange import Alone, Exchange, GlooExchange
+from workers.numerics.exchange import Alone, Exchange, GlooExchange, Outgoing, PeerLost, Pending
 
 R = TypeVar("R")
 _store, _groups = HashStore(), count()
@@ -28,6 +28,35 @@ def connected(world: int, patience: float = 20.0) -> list[Exchange]:
         return GlooExchange(ProcessGroupGloo(store, rank, world, limit), rank, world)  # type: ignore[arg-type]
 
     return in_threads([lambda rank=rank: member(rank) for rank in range(world)])
+
+
+class Breaking:
+    """An exchange that lets so many calls of `swap` through; at the next one its connections are cut."""
+
+    def __init__(self, exchange: Exchange, after: int) -> None:
+        self._exchange, self._after, self.swaps = exchange, after, 0
+        self.rank, self.world, self.device = exchange.rank, exchange.world, exchange.device
+
+    def swap(self, sends: Outgoing, receives: Outgoing, tag: int) -> Pending:
+        """See `Exchange.swap`."""
+        self.swaps += 1
+        if self.swaps <= self._after:
+            return self._exchange.swap(sends, receives, tag)
+        self._exchange.abort()
+        return _Cut()
+
+    def flush(self) -> None:
+        """See `Exchange.flush`."""
+        self._exchange.flush()
+
+    def abort(self) -> None:
+        """See `Exchange.abort`."""
+        self._exchange.abort()
+
+
+class _Cut:
+    def wait(self) -> None:
+        raise PeerLost("cut by the test")
 
 
 def in_threads(calls: Sequence[Callable[[], R]]) -> list[R]:

@@ -1,7 +1,8 @@
-"""Parts of an engine in one process: a replica, warmed up and alone in its generation."""
+"""Parts of an engine in one process: a replica, warmed up, alone in its generation or with others."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from tests.support.events import train_job
 from workers.data.schedule import Schedule
 from workers.numerics.buffers import StepBuffers
-from workers.numerics.exchange import Alone
+from workers.numerics.exchange import Alone, Exchange
 from workers.protocol import TrainJob
 from workers.recipe import Recipe
 from workers.telemetry import Stopwatch
@@ -34,7 +35,7 @@ class RowFeed:
 
 
 class LocalRun:
-    """A job of one worker, a step at a time."""
+    """One worker of a job, a step at a time; at first the only one. Build all of them in one thread."""
 
     def __init__(self, recipe: Recipe, rows: torch.Tensor, **job: Any) -> None:
         self.job: TrainJob = train_job(**job)
@@ -44,16 +45,25 @@ class LocalRun:
         self.replica = Replica(recipe, self.job.seed, CPU)
         self.buffers = StepBuffers(self.replica.model)
         self.warm_up: WarmUp
-        ddp, self.warm_up = warm_up_elastic(self.replica, self.buffers, rows[:2], self.job.seed)
-        self.team = Team(exchange=Alone(CPU), hosted=[list(range(self.job.virtual_ranks))])
-        ddp.join(self.team.exchange, self.team.hosted)
-        self.ddp = ddp
+        self.ddp, self.warm_up = warm_up_elastic(self.replica, self.buffers, rows[:2], self.job.seed)
+        self.feed = RowFeed(rows, self.schedule)
+        self.join(Alone(CPU), [list(range(self.job.virtual_ranks))])
+
+    def join(
+        self,
+        exchange: Exchange,
+        hosted: Sequence[Sequence[int]],
+        superseded: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """From now on belong to this generation."""
+        self.team = Team(exchange=exchange, hosted=hosted, superseded=superseded)
+        self.ddp.join(exchange, hosted)
         self.runner = StepRunner(
             job=self.job,
             replica=self.replica,
             buffers=self.buffers,
-            reducer=ddp,
-            feed=RowFeed(rows, self.schedule),
+            reducer=self.ddp,
+            feed=self.feed,
             schedule=self.schedule,
             team=self.team,
             value_names=self.warm_up.value_names,

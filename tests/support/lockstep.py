@@ -21,6 +21,7 @@ import psutil
 RUN_SECONDS_MAX = 200
 LOOK_EVERY_SECONDS = 0.01
 LOCKSTEP = str(Path(sys.executable).with_name("lockstep"))
+PREFIX: tuple[str, ...] = ()  # of every command: for those that run on another host
 K = TypeVar("K")
 T = TypeVar("T")
 MARK = "LOCKSTEP_TEST_MARK"  # in the environment of every process that a command starts
@@ -62,7 +63,7 @@ class Running:
 
     def command(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Another command that is about this run, to its end."""
-        command = [LOCKSTEP, *map(str, arguments)]
+        command = [*PREFIX, LOCKSTEP, *map(str, arguments)]
         return subprocess.run(command, env=dict(self.environment), capture_output=True, text=True, timeout=60)
 
     def named(self, name: str) -> list[psutil.Process]:
@@ -147,7 +148,7 @@ class Lockstep:
         """Any command."""
         mark = uuid.uuid4().hex
         output = self.folder / mark
-        command = [LOCKSTEP, *map(str, arguments)]
+        command = [*PREFIX, LOCKSTEP, *map(str, arguments)]
         # A name space of its own, so that jobs of the same name can run beside each other on one cluster.
         environment = {"LOCKSTEP_NAMESPACE": mark, **os.environ, **self.environment, MARK: mark}
         with output.with_suffix(".out").open("w") as out, output.with_suffix(".err").open("w") as err:

@@ -28,7 +28,7 @@ def story(
     for step in range(1, STEPS + 1):
         if step == fail_at:
             trace = 'Traceback (most recent call last):\n  File "recipe.py", line 31, in loss\nValueError: no'
-            yield [workers[1].failed(Fault.USER, step, trace), workers[0].failed(Fault.PEER, step)]
+            yield [workers[1].failed(Fault.USER, step, trace), workers[0].broken(step - 1)]
             return
         yield [_step(worker, step, seconds_per_step) for worker in workers]
         if step % 100 == 0:

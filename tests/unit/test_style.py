@@ -36,8 +36,10 @@ FORBIDDEN = {
 }
 #: Nobody else touches Ray.
 RAY_FILES = {
-    "orchestrator/executor.py",
-    "orchestrator/supervisor.py",
+    "orchestrator/control.py",
+    "orchestrator/following.py",
+    "orchestrator/job_actor.py",
+    "orchestrator/ray_crew.py",
     "clusters/connection.py",
     "clusters/local.py",
     "clusters/ray_cluster.py",

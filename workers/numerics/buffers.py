@@ -70,14 +70,17 @@ class StepBuffers:
         if self._saved:
             _copy(self._live(), self._saved)
 
+    def keep(self) -> None:
+        """The step can no longer be broken off: there is nothing to go back to any more."""
+        self._saved = []
+
     def finish(self, exchange: Exchange, owner: int) -> None:
-        """End the step: every worker takes over the buffers of virtual rank 0, hosted by DDP rank `owner`."""
+        """At the end of a step every worker takes over the buffers of virtual rank 0, hosted by DDP rank `owner`."""
         live = self._live()
         if not live:
             return
         _copy(live, self._saved if self._kept is None else self._kept)
         if exchange.world == 1:
-            self._saved = []
             return
         flat = torch.cat([_bytes(buffer) for buffer in live])
         broadcast(exchange, flat, owner, _TAG).wait()
@@ -85,7 +88,6 @@ class StepBuffers:
             parts = torch.split(flat, [_bytes(buffer).numel() for buffer in live])
             received = zip(parts, live, strict=True)
             _copy(live, [part.clone().view(like.dtype).view(like.shape) for part, like in received])
-        self._saved = []  # there is nothing to go back to any more
 
     def _live(self) -> list[Tensor]:
         return [buffer for name, buffer in self._model.named_buffers() if name not in self._constant]

@@ -7,6 +7,8 @@ and not dead is noticed by nobody: then whoever knows better aborts the exchange
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
@@ -19,10 +21,10 @@ Outgoing = Mapping[int, Sequence[Tensor]]
 
 
 class Pending(Protocol):
-    """Transfers under way. Their tensors must not be touched before `wait` returns."""
+    """Transfers under way. Tensors to receive into must not be touched before `wait` returns."""
 
     def wait(self) -> None:
-        """Return when all transfers are complete.
+        """Return when all has arrived here.
 
         Raises:
             PeerLost: a member is gone.
@@ -42,6 +44,13 @@ class Exchange(Protocol):
         Both sides name the same 1-D tensors in the same order; empty ones are not sent. Transfers that
         overlap in time have different tags. Never raises: it is called in the middle of backward passes,
         which must come to their end. What is broken is heard from `wait`.
+        """
+
+    def flush(self) -> None:
+        """Return when all that was sent so far is on its way: its tensors may be written to again.
+
+        Raises:
+            PeerLost: a member is gone, or the exchange was aborted.
         """
 
     def abort(self) -> None:
@@ -67,6 +76,9 @@ class Alone:
     def swap(self, sends: Outgoing, receives: Outgoing, tag: int) -> Pending:
         """Nothing to do: `sends` and `receives` are empty."""
         return _Works(())
+
+    def flush(self) -> None:
+        """Nothing was sent."""
 
     def abort(self) -> None:
         """Nobody waits for anybody."""
@@ -103,26 +115,88 @@ def abort_gloo(group: Mesh, rank: int) -> None:
         return
 
 
+class SentTransfers:
+    """Sends under way, which are waited for in a thread of their own.
+
+    When the connection to a receiver closes in the middle of a large send, gloo frees its sender only after
+    the whole timeout. So whoever waits for sends must be able to leave.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._open: list[tuple[dist.Work, Tensor]] = []  # the tensors must live as long
+        self._jobs: queue.SimpleQueue[list[tuple[dist.Work, Tensor]] | None] = queue.SimpleQueue()
+        self._asked = self._done = 0
+        self._error: RuntimeError | None = None
+        self._aborted = False
+        self._thread: threading.Thread | None = None
+
+    def add(self, work: dist.Work, tensor: Tensor) -> None:
+        """Another one."""
+        self._open.append((work, tensor))
+
+    def flush(self) -> None:
+        """See `Exchange.flush`."""
+        if not self._open:
+            return
+        sends, self._open = self._open, []
+        self._asked += 1
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="sends", daemon=True)
+            self._thread.start()
+        self._jobs.put(sends)
+        with self._changed:
+            self._changed.wait_for(lambda: self._done == self._asked or self._error or self._aborted)
+            if self._error is not None:
+                raise PeerLost(str(self._error)) from self._error
+            if self._done != self._asked:
+                raise PeerLost("aborted")
+
+    def abort(self) -> None:
+        """Nobody waits any more; a thread that gloo keeps is left to it."""
+        with self._changed:
+            self._aborted = True
+            self._changed.notify_all()
+        self._jobs.put(None)
+
+    def _run(self) -> None:
+        while (sends := self._jobs.get()) is not None:
+            try:
+                for work, _ in sends:
+                    work.wait()
+            except RuntimeError as error:
+                self._error = error
+            with self._changed:
+                self._done += 1
+                self._changed.notify_all()
+
+
 class GlooExchange:
     """Point-to-point transfers over gloo's full mesh of TCP connections, between CPU tensors."""
 
     def __init__(self, group: Mesh, rank: int, world: int) -> None:
         self._group, self.rank, self.world = group, rank, world
         self.device = torch.device("cpu")
+        self._sent = SentTransfers()
 
     def swap(self, sends: Outgoing, receives: Outgoing, tag: int) -> Pending:
         """See `Exchange.swap`. Receives are posted first: data that finds its buffer is not copied twice."""
-        works: list[dist.Work] = []
         try:
-            works += [self._group.recv([tensor], peer, tag) for peer, tensor in _pairs(receives)]
-            works += [self._group.send([tensor], peer, tag) for peer, tensor in _pairs(sends)]
+            arriving = [self._group.recv([tensor], peer, tag) for peer, tensor in _pairs(receives)]
+            for peer, tensor in _pairs(sends):
+                self._sent.add(self._group.send([tensor], peer, tag), tensor)
         except RuntimeError as error:
             return _Broken(error)
-        return _Works(works)
+        return _Works(arriving)
+
+    def flush(self) -> None:
+        """See `Exchange.flush`."""
+        self._sent.flush()
 
     def abort(self) -> None:
         """See `Exchange.abort`."""
         abort_gloo(self._group, self.rank)
+        self._sent.abort()
 
 
 class NcclExchange:
@@ -142,6 +216,9 @@ class NcclExchange:
             return _Works((self._group._end_coalescing(self.device),))
         except RuntimeError as error:
             return _Broken(error)
+
+    def flush(self) -> None:
+        """Kernels that write to what was sent come later in the stream: there is nothing to wait for."""
 
     def abort(self) -> None:
         """See `Exchange.abort`."""

@@ -45,14 +45,14 @@ def connect_store(address: str) -> Store:
 def form(membership: Membership, rank: int, device: torch.device, job: str, host: str) -> Exchange:
     """Connect this worker to all members of a generation; returns when it is connected to every one.
 
-    Raises:
-        PeerLost: a member is gone, or does not come for minutes.
-
     `host` is the address at which the others reach this worker: left to itself, gloo looks up the machine's
     name, which many systems resolve to loopback.
 
     The group is not registered with torch.distributed: it has no global state, and the one before it can
     be dropped without ceremony.
+
+    Raises:
+        PeerLost: a member is gone, or does not come for minutes.
     """
     world = len(membership.workers)
     if world == 1:

@@ -95,6 +95,7 @@ def _total(rows: list[Tensor], team: Team) -> list[float]:
         for rank, vranks in enumerate(team.hosted)
     }
     all_gather(exchange, own, tables, _TAG).wait()
+    exchange.flush()
     by_vrank: dict[int, list[float]] = {}
     for rank, vranks in enumerate(team.hosted):
         by_vrank |= dict(zip(vranks, tables[rank].view(len(vranks), -1).tolist(), strict=True))

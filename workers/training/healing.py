@@ -55,6 +55,7 @@ def agree(exchange: Exchange, own: Held) -> Agreement:
     row = torch.tensor([_NONE if n is None else n for n in own], dtype=torch.int64, device=exchange.device)
     rows = {rank: row if rank == exchange.rank else torch.empty_like(row) for rank in range(exchange.world)}
     all_gather(exchange, row, rows, _TAG).wait()
+    exchange.flush()
     found = [tuple(rows[rank].tolist()) for rank in range(exchange.world)]
     return decide(found)
 
@@ -128,6 +129,7 @@ def _batches(flats: Iterable[Tensor]) -> Iterator[list[Tensor]]:
 
 def _send(exchange: Exchange, peer: int, tensors: list[Tensor]) -> None:
     exchange.swap({peer: [tensor.to(exchange.device) for tensor in tensors]}, {}, _TAG).wait()
+    exchange.flush()
 
 
 def _receive(exchange: Exchange, peer: int, tensors: list[Tensor]) -> None:

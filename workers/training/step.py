@@ -143,6 +143,8 @@ class StepRunner:
             self._reducer.finish(divisor)
             loss, values = self._tally.finish(divisor)
             self._buffers.finish(self._team.exchange, self._team.first_owner)
+            self._team.exchange.flush()
+        self._buffers.keep()
         if self._job.max_grad_norm is not None:
             norm = torch.nn.utils.clip_grad_norm_(self._trained, self._job.max_grad_norm)
             values["grad_norm"] = norm.item()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from orchestrator.ledger import Ledger
 from tests.support.events import FakeWorker
-from workers.protocol import Activity, Fault
+from workers.protocol import Activity
 
 A = Activity
 
@@ -76,7 +76,7 @@ def test_the_broken_step_is_redone_and_the_steps_before_stay_productive() -> Non
     for worker in (a, b):
         ledger.observe(worker.spend(A.PRODUCTIVE, 1.0).step_done(1), 2.0)
     ledger.lost("b", 2.5)
-    ledger.observe(a.spend(A.PRODUCTIVE, 0.5).failed(Fault.PEER, step=2), 2.5)
+    ledger.observe(a.spend(A.PRODUCTIVE, 0.5).broken(1), 2.5)
     ledger.observe(a.spend(A.RECOVERY, 0.25).formed(generation=1, step=1), 2.75)
     ledger.observe(a.spend(A.PRODUCTIVE, 2.0).step_done(2, generation=1), 4.75)
     assert seconds(ledger, 4.75) == {
@@ -91,7 +91,7 @@ def test_a_straddled_step_that_a_survivor_has_applied_is_not_thrown_away() -> No
     ledger, (a, b, _c) = training("a", "b", "c")
     ledger.observe(a.spend(A.PRODUCTIVE, 1.0).step_done(1), 2.0)
     ledger.lost("c", 2.0)
-    ledger.observe(b.spend(A.PRODUCTIVE, 1.0).failed(Fault.PEER, step=1), 2.0)
+    ledger.observe(b.spend(A.PRODUCTIVE, 1.0).broken(0), 2.0)
     ledger.observe(a.formed(generation=1, step=1), 2.0)
     ledger.observe(b.formed(generation=1, step=1), 2.0)
     assert seconds(ledger, 2.0) == {A.STARTUP: 3.0, A.PRODUCTIVE: 2.0, A.REDONE: 1.0}
@@ -135,6 +135,37 @@ def test_what_a_lost_worker_never_reported_is_redone() -> None:
     ledger.lost("b", 3.0)
     ledger.observe(a.spend(A.REDUCE_WAIT, 2.0).saved(0), 3.0)
     assert seconds(ledger, 3.0) == {A.STARTUP: 2.0, A.REDUCE_WAIT: 2.0, A.REDONE: 2.0}
+
+
+def test_from_a_lost_connection_to_the_next_generation_time_is_recovery() -> None:
+    ledger, (a, _) = training("a", "b")
+    ledger.observe(a.spend(A.PRODUCTIVE, 0.5).spend(A.REDONE, 0.5).broken(0), 2.0)
+    ledger.lost("b", 2.0)
+    assert seconds(ledger, 5.0) == {A.STARTUP: 2.0, A.REDONE: 1.5, A.RECOVERY: 3.0, A.IDLE: 0.5}
+    ledger.observe(a.spend(A.RECOVERY, 3.0).formed(generation=1), 5.0)
+    assert seconds(ledger, 5.0) == {A.STARTUP: 2.0, A.REDONE: 2.0, A.RECOVERY: 3.0}
+
+
+def test_a_worker_that_stands_still_at_a_boundary_is_idle() -> None:
+    ledger, (a, _) = training("a", "b")
+    ledger.observe(a.spend(A.PRODUCTIVE, 1.0).step_done(1), 2.0)
+    ledger.observe(a.parked(1), 2.0)
+    ledger.lost("b", 1.0)
+    assert seconds(ledger, 9.0) == {A.STARTUP: 2.0, A.PRODUCTIVE: 1.0, A.REDONE: 1.0, A.IDLE: 7.0}
+
+
+def test_a_worker_that_is_released_loses_nothing_of_what_it_did() -> None:
+    ledger, (a, b) = training("a", "b")
+    for worker in (a, b):
+        ledger.observe(worker.spend(A.PRODUCTIVE, 1.0).step_done(1), 2.0)
+        ledger.observe(worker.parked(1), 2.0)
+    ledger.released("b", 3.0)
+    ledger.released("b", 4.0)
+    ledger.released("nobody", 4.0)
+    assert seconds(ledger, 4.0) == {A.STARTUP: 2.0, A.PRODUCTIVE: 2.0, A.IDLE: 1.0 + 2.0}
+    late = b.spend(A.PRODUCTIVE, 1.0).step_done(2)
+    ledger.observe(late, 4.0)
+    assert seconds(ledger, 4.0) == {A.STARTUP: 2.0, A.PRODUCTIVE: 2.0, A.IDLE: 1.0 + 2.0}
 
 
 @pytest.mark.parametrize(("kept", "category"), [(True, A.PRODUCTIVE), (False, A.REDONE)])
@@ -200,9 +231,13 @@ def test_a_clock_that_runs_backwards_stands_still() -> None:
 SPENT = st.lists(st.tuples(st.sampled_from(list(A)), st.floats(0.0, 5.0)), max_size=3)
 ACTION = st.one_of(
     st.tuples(st.just("wait"), st.floats(-1.0, 5.0)),
-    st.tuples(st.sampled_from(["ready", "step", "saved", "failed", "finished"]), st.integers(0, 3), SPENT),
+    st.tuples(
+        st.sampled_from(["ready", "step", "saved", "failed", "broken", "parked", "finished"]),
+        st.integers(0, 3),
+        SPENT,
+    ),
     st.tuples(st.just("form"), st.integers(0, 6), st.booleans()),
-    st.tuples(st.just("lost"), st.integers(0, 3)),
+    st.tuples(st.sampled_from(["lost", "released"]), st.integers(0, 3)),
     st.tuples(st.just("requeue"), st.integers(0, 3)),
     st.tuples(st.just("checkpoint"), st.integers(0, 8)),
 )
@@ -230,6 +265,8 @@ class Story:
                     self.observe(worker.formed(self.generation, step, restored))
             case "lost", int(i):
                 self.ledger.lost(f"w{i}", self.now)
+            case "released", int(i):
+                self.ledger.released(f"w{i}", self.now)
             case "requeue", int(i):
                 self.ledger.lost(f"w{i}", self.now)
                 self.workers[i], self.steps[i] = FakeWorker(f"w{i}", began=self.now), 0
@@ -251,6 +288,8 @@ class Story:
                 "ready": worker.ready,
                 "saved": lambda: worker.saved(self.steps[i]),
                 "failed": worker.failed,
+                "broken": lambda: worker.broken(self.steps[i]),
+                "parked": lambda: worker.parked(self.steps[i]),
                 "finished": lambda: worker.finished(self.steps[i]),
             }
             self.observe(events[kind]())

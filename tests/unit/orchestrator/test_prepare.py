@@ -97,11 +97,20 @@ def test_an_earlier_run_is_not_overwritten_by_accident(tmp_path):
     assert objects(tmp_path) == before
 
 
-def test_fresh_removes_the_earlier_run_and_what_was_half_written(tmp_path):
+def test_fresh_wants_the_earlier_run_removed_and_leaves_it_until_this_one_can_begin(tmp_path):
     save(folder_store(tmp_path), SPECS, 5)
-    (tmp_path / "chunks" / "x.safetensors#77").write_bytes(b"half")
-    assert find_origin(job_at(tmp_path), resume=False, fresh=True).manifest is None
-    assert objects(tmp_path) == {}
+    before = objects(tmp_path)
+    origin = find_origin(job_at(tmp_path), resume=False, fresh=True)
+    assert (origin.manifest, origin.erase) == (None, True)
+    assert objects(tmp_path) == before
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_without_fresh_nothing_is_ever_to_be_removed(tmp_path, resume):
+    assert not find_origin(job_at(tmp_path), resume=resume, fresh=False).erase
+    if resume:
+        save(folder_store(tmp_path), SPECS, 5)
+        assert not find_origin(job_at(tmp_path), resume=True, fresh=False).erase
 
 
 def test_resume_takes_the_newest_checkpoint(tmp_path):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.facts import JobState
+from orchestrator.facts import Checkpoint, JobState, WorkerState
 from orchestrator.scoreboard import Scoreboard
 from orchestrator.steplog import Entry, EventEntry, Kind, StepEntry
 from tests.support.events import FakeWorker, train_job
@@ -60,6 +60,36 @@ def test_a_broken_promise_is_told_loudly() -> None:
     (entry,) = board.observe(b.step_done(1, loss=0.25), 0.0)
     assert isinstance(entry, EventEntry)
     assert (entry.kind, entry.worker, entry.cause) == (Kind.DISAGREEMENT, "b", "loss")
+
+
+def test_who_took_the_state_over_from_another_worker_is_told() -> None:
+    board, a, b = Scoreboard(train_job(), 0.0), FakeWorker("a"), FakeWorker("b")
+    assert board.observe(a.formed(step=7), 0.0) == ()
+    (entry,) = board.observe(b.formed(step=7, healed=True), 0.0)
+    assert isinstance(entry, EventEntry)
+    assert (entry.kind, entry.step, entry.worker, entry.cause) == (Kind.FORMED, 7, "b", "healed")
+
+
+def test_a_lost_connection_is_told_with_the_step_that_it_broke_off() -> None:
+    board = Scoreboard(train_job(), 0.0)
+    (entry,) = board.observe(FakeWorker("a").broken(6), 0.0)
+    assert isinstance(entry, EventEntry)
+    assert (entry.kind, entry.step, entry.worker) == (Kind.BROKEN, 7, "a")
+    assert entry.reason == "generation 0: connection closed"
+
+
+def test_a_worker_that_was_let_go_is_told_and_is_gone() -> None:
+    board = Scoreboard(train_job(), 0.0)
+    board.queued(["a"], 0.0)
+    (entry,) = board.dismissed("a", 1.0, reason="shrink")
+    assert isinstance(entry, EventEntry)
+    assert (entry.kind, entry.worker, entry.reason) == (Kind.DISMISSED, "a", "shrink")
+    assert board.status.workers["a"].state is WorkerState.LOST
+
+
+def test_a_job_that_goes_on_shows_the_checkpoint_that_it_goes_on_from() -> None:
+    checkpoint = Checkpoint(uri="file:///runs/toy", step=50)
+    assert Scoreboard(train_job(), 0.0, checkpoint).view(1.0).status.checkpoint == checkpoint
 
 
 def test_a_loss_is_told_with_its_cause() -> None:

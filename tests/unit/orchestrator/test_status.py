@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.facts import JobState
+from orchestrator.facts import Failure, JobState, WorkerState
 from orchestrator.ledger import Ledger
 from orchestrator.status import JobStatus
 from tests.support.events import BATCH, FakeWorker, train_job
@@ -86,7 +86,8 @@ def test_reports_that_everybody_has_given_are_forgotten() -> None:
 def test_a_new_generation_goes_on_from_where_it_formed_and_counts_what_is_redone() -> None:
     status, (a, b) = running("a", "b")
     status = status.apply(a.step_done(1)).apply(b.step_done(1)).apply(b.step_done(2))
-    status = status.lost("b").apply(a.failed(Fault.PEER, step=2))
+    status = status.lost("b").apply(a.broken(1))
+    assert status.workers["a"].state is WorkerState.RECOVERING
     status = status.apply(a.formed(generation=1, step=1))
     assert (status.step, status.redone_steps, status.generations) == (1, 1, 2)
     assert status.failure is None
@@ -116,12 +117,45 @@ def test_reports_of_an_old_generation_and_of_a_lost_worker_change_no_step() -> N
     assert lost.apply(b.step_done(9, generation=1)) == lost
 
 
+def test_a_step_that_all_survivors_had_begun_is_redone_though_nobody_had_done_it() -> None:
+    status, (a, b, _) = running("a", "b", "c")
+    status = status.apply(a.step_done(1)).apply(b.step_done(1))
+    status = status.lost("c").apply(a.broken(1)).apply(b.broken(1))
+    status = status.apply(a.formed(generation=1, step=1)).apply(b.formed(generation=1, step=1))
+    assert status.redone_steps == 1
+
+
+def test_stopping_at_a_boundary_redoes_nothing() -> None:
+    status, (a,) = running("a")
+    status = status.apply(a.step_done(1)).apply(a.parked(1))
+    assert status.workers["a"].state is WorkerState.PARKED
+    status = status.paused()
+    assert status.state is JobState.PAUSED
+    status = status.apply(a.formed(generation=1, step=1))
+    assert (status.state, status.redone_steps, status.generations) == (JobState.RUNNING, 0, 2)
+
+
 def test_the_failure_that_is_told_is_the_cause_and_not_its_echo() -> None:
-    echo, cause = FakeWorker("a").failed(Fault.PEER, step=3), FakeWorker("b").failed(Fault.USER, step=3)
-    for events in ((echo, cause), (cause, echo)):
+    echo, cause = FakeWorker("a").broken(2), FakeWorker("b").failed(Fault.USER, step=3)
+    late = FakeWorker("c").failed(Fault.MEMORY, step=3)
+    for events in ((echo, cause, late), (cause, echo, late)):
         failure = folded(*events).failure
         assert failure is not None
         assert (failure.worker, failure.fault) == ("b", Fault.USER)
+
+
+def test_what_the_job_failed_of_in_the_end_is_what_its_supervisor_says() -> None:
+    status = folded(FakeWorker("a").failed(Fault.STORAGE, step=3))
+    assert status.ended(JobState.FAILED).failure == status.failure
+    poison = Failure(worker="a", fault=Fault.POISON, message="no", trace=None, step=3, exit_code=1)
+    assert status.ended(JobState.FAILED, poison).failure == poison
+
+
+def test_a_metric_of_a_step_that_was_evaluated_again_is_the_same_and_an_older_one_comes_too_late() -> None:
+    status, (a, b) = running("a", "b")
+    status = status.apply(a.evaluated(20, {"accuracy": 0.5}))
+    assert status.apply(b.evaluated(20, {"accuracy": 0.5})) == status
+    assert status.apply(b.evaluated(10, {"accuracy": 0.1})).metrics == {"accuracy": 0.5}
 
 
 def test_hosted_virtual_ranks_follow_the_membership() -> None:

@@ -45,6 +45,41 @@ def test_activities_sum_to_the_elapsed_time(story):
     assert {a: s for a, s in totals.items() if s} == {a: s for a, s in expected.items() if s}
 
 
+def test_the_activity_of_the_moment_is_told_with_the_time_since_it_was_entered():
+    clock = Clock()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(telemetry.time, "perf_counter", clock)
+        watch = Stopwatch()
+        clock.now += 2
+        watch.totals()  # looking at the sums is not entering anything
+        clock.now += 1
+        assert watch.current() == (Activity.STARTUP, 3.0)
+        watch.enter(Activity.PRODUCTIVE)
+        assert watch.current() == (Activity.PRODUCTIVE, 0.0)
+        with watch.within(Activity.REDUCE_WAIT):
+            clock.now += 4
+            assert watch.current() == (Activity.REDUCE_WAIT, 4.0)
+        assert watch.current() == (Activity.PRODUCTIVE, 0.0)
+
+
+@pytest.mark.parametrize(("beyond", "moved"), [(0.0, 7.0), (5.0, 2.0), (7.0, 0.0), (100.0, 0.0)])
+def test_seconds_that_turn_out_to_be_something_else_are_moved(beyond, moved):
+    clock = Clock()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(telemetry.time, "perf_counter", clock)
+        watch = Stopwatch(Activity.PRODUCTIVE)
+        clock.now += 4
+        watch.enter(Activity.REDONE)
+        clock.now += 1
+        watch.enter(Activity.PRODUCTIVE)
+        clock.now += 3
+        watch.rebook(Activity.PRODUCTIVE, Activity.REDONE, beyond=beyond)
+        assert watch.totals() == {Activity.PRODUCTIVE: 7.0 - moved, Activity.REDONE: 1.0 + moved}
+        watch.rebook(Activity.EVALUATION, Activity.REDONE, beyond=0.0)
+        assert sum(watch.totals().values()) == 8.0
+        assert watch.current() == (Activity.PRODUCTIVE, 3.0)
+
+
 def test_an_error_inside_a_block_ends_it_too():
     watch = Stopwatch(Activity.PRODUCTIVE)
     with pytest.raises(ZeroDivisionError), watch.within(Activity.EVALUATION):

@@ -1,273 +1,374 @@
-"""A job's life as a state machine: every legal event, every illegal one, and random lives."""
+"""A job's life as a state machine: how generations come, break and follow one another, and the end."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from random import Random
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from orchestrator.gang import Ended, Outcome, Starting, State, Training, handle, start
-from orchestrator.gang.commands import Announce, Command, Commit, Form
-from orchestrator.gang.events import CommitFailed, Committed, GangEvent, Interrupted, Lost
-from orchestrator.gang.machine import FAILED, INTERRUPTED, IllegalEvent
-from tests.support.events import FakeWorker
-from workers.protocol import Failed, Fault, Saved
+from orchestrator.gang import Ended, IllegalEvent, Outcome
+from orchestrator.gang.commands import Dismiss, Form, Hire, Recall
+from orchestrator.gang.events import (
+    Committed,
+    Drain,
+    Interrupted,
+    Pause,
+    Recalled,
+    RecallFailed,
+    Resize,
+    Resume,
+    Tick,
+)
+from orchestrator.gang.states import Forming, Gathering, Recalling, Stage, Training, Trouble, Waiting
+from tests.support.gang_life import Life, formed_by, none, only, training, w
+from workers.protocol import Fault
 
-IDS = ("w0", "w1", "w2")
-W0, W1, W2 = (FakeWorker(id) for id in IDS)
-ALL = (W0, W1, W2)
-
-
-def saved(worker: FakeWorker, step: int) -> Saved:
-    """Each worker brings one chunk; the first one the draft."""
-    number = int(worker.id[1:])
-    draft = {"step": step} if number == 0 else None
-    return replace(worker.saved(step), chunks={number: f"chunk {number}"}, draft=draft)
-
-
-def after(state: State, *events: GangEvent) -> tuple[State, list[Command]]:
-    commands: list[Command] = []
-    for event in events:
-        state, more = handle(state, event)
-        commands += more
-    return state, commands
+# --- the first generation ---
 
 
-def training(resume_step: int | None = None) -> Training:
-    state, _ = after(start(IDS, 8, resume_step), *(worker.ready() for worker in ALL))
-    assert isinstance(state, Training)
-    return state
+def test_a_job_begins_by_hiring_all_its_workers_at_once():
+    life = Life(3)
+    assert life.told == [Hire(workers=(w(0), w(1), w(2)))]
+    assert isinstance(life.gang.phase, Gathering)
 
 
-def outcome(state: State) -> Outcome:
-    assert isinstance(state, Ended), state
-    return state.outcome
-
-
-def test_a_generation_is_formed_when_the_last_worker_is_ready_and_not_before():
-    state, commands = after(start(IDS, 8, 40), W2.ready(), W0.ready())
-    assert isinstance(state, Starting)
-    assert commands == []
-    state, commands = after(state, W1.ready())
-    assert isinstance(state, Training)
-    assert commands == [Form(membership=state.membership)]
-    membership = state.membership
-    assert (membership.generation, membership.workers, membership.resume_step) == (0, IDS, 40)
+def test_the_first_generation_is_formed_when_the_last_worker_is_ready_and_not_before():
+    life = Life(3, resume_step=40)
+    assert life.ready(2, 0) == []
+    form = only(life.ready(1), Form)
+    membership = form.membership
+    assert (membership.generation, membership.workers) == (0, (w(0), w(1), w(2)))
     assert membership.hosted == ((0, 1, 6), (2, 3, 7), (4, 5))
-    assert membership.store == W0.ready().store
+    assert membership.store == life[0].ready().store
+    assert (membership.resume_step, membership.saved_step, membership.committed_step) == (40, 40, 40)
+    assert isinstance(life.gang.phase, Forming)
 
 
-def test_a_checkpoint_is_committed_when_all_chunks_are_durable_and_then_announced():
-    state, commands = after(training(), saved(W1, 5), saved(W0, 5))
-    assert commands == []
-    state, commands = after(state, saved(W2, 5))
-    chunks = {0: "chunk 0", 1: "chunk 1", 2: "chunk 2"}
-    assert commands == [Commit(step=5, draft={"step": 5}, chunks=chunks)]
-    state, commands = after(state, Committed(step=5))
-    assert commands == [Announce(step=5, workers=IDS)]
-    assert state == training()
+def test_it_is_at_work_when_all_have_met():
+    life = Life(3)
+    life.ready(0, 1, 2)
+    life.hear(life[0].formed(), life[1].formed())
+    assert isinstance(life.gang.phase, Forming)
+    life.hear(life[2].formed())
+    assert isinstance(life.gang.phase, Training)
 
 
-def test_a_job_is_done_when_all_have_finished_and_everything_is_committed():
-    state, _ = after(training(), *(saved(worker, 9) for worker in ALL), W0.finished(9), W1.finished(9))
-    assert isinstance(state, Training)
-    state, _ = after(state, W2.finished(9))
-    assert isinstance(state, Training), "done while a manifest was not written"
-    state, commands = after(state, Committed(step=9))
-    assert outcome(state) == Outcome(done=True)
-    assert commands == [Announce(step=9, workers=IDS)]
+def test_those_that_are_ready_do_not_wait_for_the_rest_for_ever():
+    life = Life(3, gather=60.0)
+    life.ready(1)
+    assert none(life.wait(59), Form)
+    assert formed_by(life.wait(2)) == (w(1),)
+    life.formed()
+    assert none(life.ready(0), Dismiss), "who comes late joins at a boundary"
+    assert life.stages()[0] is Stage.READY
 
 
-def test_without_checkpoints_it_is_done_with_the_last_worker():
-    state, commands = after(training(), *(worker.finished(9) for worker in ALL))
-    assert outcome(state).done
-    assert commands == []
+def test_there_are_never_more_workers_than_virtual_ranks():
+    life = Life(20)
+    assert len(only(life.told, Hire).workers) == 8
 
 
-@pytest.mark.parametrize("fault", [fault for fault in Fault if fault is not Fault.PEER])
-def test_a_fault_of_its_own_ends_the_job_with_the_workers_words(fault):
-    failed = replace(W1.failed(fault, step=3, trace="File recipe.py"), exit_code=2)
-    for state in (start(IDS, 8, None), training()):
-        end = outcome(handle(state, failed)[0])
-        assert end == Outcome(
-            done=False,
-            exit_code=2,
-            fault=fault,
-            message=failed.message,
-            trace="File recipe.py",
-            worker="w1",
-            step=3,
-        )
+# --- losses ---
 
 
-@pytest.mark.parametrize(
-    "cause",
-    [W1.failed(Fault.USER), Lost(worker="w1", cause="SIGKILL"), Interrupted()],
-    ids=lambda cause: type(cause).__name__,
-)
-def test_a_broken_exchange_waits_for_its_cause(cause):
-    state, _ = after(training(), W0.failed(Fault.PEER), W2.failed(Fault.PEER))
-    assert isinstance(state, Training)
-    end = outcome(handle(state, cause)[0])
-    assert end.worker == getattr(cause, "worker", None)
+@pytest.mark.parametrize("dead", [(1,), (0,), (2,), (0, 1), (1, 2)])
+def test_survivors_of_a_death_form_the_next_generation_among_themselves(dead):
+    life = training(3, step=4)
+    commands = life.hear(*(life[number].lost() for number in dead))
+    alive = [number for number in range(3) if number not in dead]
+    last = [command for command in commands if isinstance(command, Form)][-1]
+    assert last.membership.workers == tuple(w(number) for number in alive)
+    assert last.membership.generation == len(dead)
+    assert sorted(vrank for own in last.membership.hosted for vrank in own) == list(range(8))
+    assert last.membership.store == life[alive[0]].ready().store, "a store that somebody alive serves"
+    assert isinstance(life.gang.phase, Forming)
+    life.formed(step=5)
+    assert isinstance(life.gang.phase, Training)
 
 
-def test_when_everybody_lost_the_others_the_first_report_is_the_cause():
-    reports = [W2.failed(Fault.PEER, step=4), W0.failed(Fault.PEER, step=5), W1.failed(Fault.PEER, step=4)]
-    end = outcome(after(training(), *reports)[0])
-    assert (end.worker, end.fault, end.done) == ("w2", Fault.PEER, False)
+def test_a_dead_worker_is_replaced_under_a_new_name():
+    life = training(3)
+    assert only(life.hear(life[1].lost()), Hire) == Hire(workers=(w(3),))
 
 
-@pytest.mark.parametrize("finished_first", [True, False])
-def test_those_that_have_finished_cannot_name_a_cause(finished_first):
-    """Else the job would wait for ever."""
-    finished, broken = W0.finished(9), [W1.failed(Fault.PEER), W2.failed(Fault.PEER)]
-    events: list[GangEvent] = [finished, *broken] if finished_first else [*broken, finished]
-    assert outcome(after(training(), *events)[0]).worker == "w1"
+def test_survivors_are_left_alone_with_their_first_step_before_a_replacement_takes_their_cpus():
+    life = training(3, step=4, hire_delay=1.0)
+    assert none(life.hear(life[1].lost()), Hire)
+    life.formed(4)
+    assert only(life.step(5, 0), Hire)
+    assert none(life.hear(life[2].lost()), Hire)
+    assert none(life.wait(0.75), Hire)
+    assert only(life.wait(0.5), Hire), "the step takes long"
 
 
-def test_a_worker_that_dies_after_it_has_finished_is_not_missed():
-    state, _ = after(training(), W0.finished(9), Lost(worker="w0", cause="exit"))
-    assert isinstance(state, Training)
-    assert outcome(after(state, W1.finished(9), W2.finished(9))[0]).done
+def test_a_lost_connection_waits_for_the_death_that_explains_it():
+    life = training(3, step=4, grace=1.0)
+    assert life.broken(4, 0, 2) == []
+    assert life.gang.phase == Waiting(until=life.now + 1.0, why=Fault.LINK)
+    assert formed_by(life.hear(life[1].lost())) == (w(0), w(2))
 
 
-def test_a_worker_that_dies_earlier_ends_the_job():
-    for state in (start(IDS, 8, None), training()):
-        end = outcome(handle(state, Lost(worker="w1", cause="SIGKILL"))[0])
-        assert (end.worker, end.fault, end.exit_code) == ("w1", Fault.PEER, FAILED)
-        assert "SIGKILL" in end.message
+def test_when_nobody_is_declared_dead_all_try_again():
+    life = training(3, step=4, grace=1.0)
+    life.broken(4, 0)
+    life.broken(5, 2)
+    assert none(life.wait(0.75), Form)
+    form = only(life.wait(0.5), Form)
+    assert form.membership.workers == (w(0), w(1), w(2))
+    assert life.gang.crew[w(2)].step == 5
 
 
-def test_a_manifest_that_cannot_be_written_ends_the_job():
-    state, _ = after(training(), *(saved(worker, 5) for worker in ALL))
-    end = outcome(handle(state, CommitFailed(step=5, message="disk full", exit_code=2))[0])
-    assert (end.exit_code, end.fault, end.message, end.step) == (2, Fault.STORAGE, "disk full", 5)
+def test_a_network_that_never_holds_ends_the_job():
+    life = training(3, step=4)
+    for _ in range(6):
+        life.broken(4, 0)
+        life.wait(1.5)
+        if not isinstance(life.gang.phase, Ended):
+            life.formed(4)
+    assert (life.outcome.fault, life.outcome.step) == (Fault.LINK, 5)
+    assert life.gang.generation == 5
 
 
-def test_an_interruption_ends_the_job_without_a_fault():
-    for state in (start(IDS, 8, None), training()):
-        assert outcome(handle(state, Interrupted())[0]) == Outcome(
-            done=False, exit_code=INTERRUPTED, message="interrupted"
-        )
+def test_what_an_old_generation_reports_late_changes_nothing():
+    life = training(3, step=4)
+    life.hear(life[1].lost())
+    before = life.gang
+    assert life.hear(life[0].broken(4, 0), life[2].broken(4, 0), life[0].formed(0, 4)) == []
+    assert life.hear(life[0].parked(4, 0), life[0].finished(4, "ab", 0), life[0].saved(4)) == []
+    assert life.gang == before
+    life.formed(4)
+    assert life.hear(life[2].broken(4, 0)) == []
+    assert isinstance(life.gang.phase, Training)
 
 
-ONE_OF_EACH: list[GangEvent] = [
-    W0.ready(),
-    saved(W0, 5),
-    W0.finished(9),
-    W0.failed(),
-    Lost(worker="w0", cause="exit"),
-    Committed(step=5),
-    CommitFailed(step=5, message="", exit_code=1),
-    Interrupted(),
-]
-ILLEGAL = {Starting: {"Saved", "Finished", "Committed", "CommitFailed"}, Training: {"Ready"}, Ended: set()}
+def test_a_step_that_a_survivor_reports_late_is_committed_all_the_same():
+    life = training(3, step=4)
+    life.hear(life[1].lost(), life[0].step_done(5, generation=0))
+    assert life.gang.step == 5
 
 
-@pytest.mark.parametrize("event", ONE_OF_EACH, ids=lambda event: type(event).__name__)
-@pytest.mark.parametrize(
-    "state",
-    [start(IDS, 8, None), training(), Ended(outcome=Outcome(done=True))],
-    ids=lambda state: type(state).__name__,
-)
-def test_every_event_is_legal_or_illegal_in_every_state(state, event):
-    if type(event).__name__ in ILLEGAL[type(state)]:
-        with pytest.raises(IllegalEvent, match=type(event).__name__):
-            handle(state, event)
-    elif isinstance(state, Ended):
-        assert handle(state, event) == (state, ())
-    else:
-        handle(state, event)
+def test_reports_of_the_dead_change_nothing():
+    life = training(3, step=4)
+    life.hear(life[1].lost())
+    before = life.gang
+    late = (life[1].step_done(5), life[1].broken(4), life[1].beat(), life[1].lost(), life[1].failed())
+    assert life.hear(*late, life[1].ready()) == []
+    assert life.gang == before
 
 
-class Life:
-    """Workers that keep the protocol, events that arrive in a random order, and faults at random moments."""
-
-    def __init__(self, random: Random, workers: int, saves: int, commits: bool) -> None:
-        self.random, self.commits = random, commits
-        self.workers = [FakeWorker(f"w{number}") for number in range(workers)]
-        steps = range(1, saves + 1)
-        self.left: dict[str, list[GangEvent]] = {
-            worker.id: [worker.ready(), *(saved(worker, step) for step in steps), worker.finished(saves)]
-            for worker in self.workers
-        }
-        self.state: State = start(tuple(self.left), 8, None)
-        self.announced = 0
-        self.committed: set[int] = set()
-
-    def hear(self, event: GangEvent) -> None:
-        before = self.state
-        self.state, commands = handle(before, event)
-        if isinstance(self.state, Ended) and self.state.outcome.done and not isinstance(before, Ended):
-            assert isinstance(before, Training)
-            assert before.saves == {}
-            assert before.committing <= {getattr(event, "step", None)}
-        for command in commands:
-            if isinstance(command, Commit):
-                assert sorted(command.chunks) == list(range(len(self.workers)))
-                fails = CommitFailed(step=command.step, message="full", exit_code=2)
-                self.hear(Committed(step=command.step) if self.commits else fails)
-            elif isinstance(command, Announce):
-                self.announced = command.step
-                self.committed.add(command.step)
-
-    def may_speak(self, worker: str) -> bool:
-        """Ready workers wait for the others; a save waits for the commit of the one before."""
-        event = self.left[worker][0] if self.left[worker] else None
-        if event is None or (isinstance(self.state, Starting) and not hasattr(event, "pid")):
-            return False
-        return not isinstance(event, Saved) or event.step <= self.announced + 1
-
-    def speak(self) -> bool:
-        speakers = [worker for worker in self.left if self.may_speak(worker)]
-        if speakers:
-            self.hear(self.left[self.random.choice(speakers)].pop(0))
-        return bool(speakers)
-
-    def break_down(self) -> None:
-        """One worker fails or dies, and all that still need it report a broken exchange."""
-        order = [worker for worker in self.workers if self.left[worker.id]]
-        if not order:
-            return
-        self.random.shuffle(order)
-        cause: GangEvent = Lost(worker=order[0].id, cause="SIGKILL")
-        if self.random.random() < 0.5:
-            cause = order[0].failed(self.random.choice(list(Fault)))
-        reports: list[GangEvent] = [cause]
-        if not isinstance(self.state, Starting):
-            reports += [worker.failed(Fault.PEER) for worker in order[1:]]
-        self.random.shuffle(reports)
-        for report in reports:
-            self.hear(report)
-        for worker in self.left:
-            self.left[worker] = []
+def test_a_death_while_the_next_generation_forms_starts_another_one():
+    life = training(3, step=4)
+    life.hear(life[1].lost())
+    life.hear(life[0].formed(1, 4))
+    form = only(life.hear(life[2].lost()), Form)
+    assert (form.membership.generation, form.membership.workers) == (2, (w(0),))
 
 
-@given(
-    st.randoms(use_true_random=False),
-    st.integers(1, 4),
-    st.integers(0, 3),
-    st.booleans(),
-    st.integers(0, 30),
-)
-def test_every_life_ends_and_never_as_done_with_a_save_pending(random, workers, saves, commits, fault_at):
-    life = Life(random, workers, saves, commits)
-    told = 0
-    while told != fault_at and life.speak():
-        told += 1
-    undisturbed = not any(life.left.values())
-    life.break_down()
-    end = outcome(life.state)
-    assert end.done == (undisturbed and (commits or not saves))
-    if end.done:
-        assert life.committed == set(range(1, saves + 1))
-    else:
-        assert end.exit_code != 0
-        assert isinstance(end.fault, Fault)
-    assert isinstance(
-        handle(life.state, Failed(worker="w0", time=0.0, fault=Fault.USER, message=""))[0], Ended
+@pytest.mark.parametrize("committed", [None, 50])
+def test_when_nobody_is_left_the_newest_checkpoint_is_looked_for_and_gone_on_from(committed):
+    life = training(2, step=60, saves=True)
+    life.hear(life[0].lost())
+    commands = life.hear(life[1].lost())
+    assert only(commands, Recall)
+    assert none(commands, Form)
+    assert isinstance(life.gang.phase, Recalling)
+    assert life.ready(2) == [], "before it is known what to start from"
+    life.hear(Recalled(step=committed))
+    assert isinstance(life.gang.phase, Gathering)
+    membership = only(life.ready(3), Form).membership
+    assert (membership.generation, membership.workers) == (2, (w(2), w(3)))
+    assert (membership.resume_step, membership.saved_step) == (committed, committed or 0)
+    assert (life.gang.step, life.gang.furthest) == (committed or 0, 60)
+
+
+def test_without_checkpoints_a_job_that_lost_everybody_starts_over():
+    life = training(1, step=60)
+    commands = life.hear(life[0].lost())
+    assert none(commands, Recall)
+    assert only(life.ready(1), Form).membership.resume_step is None
+
+
+def test_no_checkpoint_that_can_be_restored_is_the_end():
+    life = training(1, step=60, saves=True)
+    life.hear(life[0].lost())
+    life.hear(RecallFailed(message="damaged", exit_code=2, fault=Fault.INPUT))
+    assert life.outcome == Outcome(done=False, exit_code=2, fault=Fault.INPUT, message="damaged")
+
+
+def test_a_store_that_does_not_answer_when_the_checkpoint_is_looked_for_is_asked_again():
+    life = training(1, step=60, saves=True)
+    life.hear(life[0].lost())
+    life.hear(RecallFailed(message="no answer", exit_code=3, fault=Fault.INPUT))
+    assert life.gang.phase == Waiting(until=life.now + 1.0, why=Fault.STORAGE)
+    assert only(life.wait(1.25), Recall)
+    life.hear(Recalled(step=50))
+    assert only(life.ready(1), Form).membership.resume_step == 50
+
+
+def test_who_could_not_read_a_checkpoint_is_taken_in_when_it_has_been_found_again():
+    life = Life(2, resume_step=50, saves=True)
+    life.ready(0, 1)
+    life.hear(life[0].failed(Fault.STORAGE))
+    assert only(life.wait(1.25), Recall)
+    assert life.hear(life[1].failed(Fault.STORAGE)) == []
+    assert formed_by(life.hear(Recalled(step=50))) == (w(0), w(1))
+
+
+# --- failures ---
+
+
+@pytest.mark.parametrize("fault", [Fault.USER, Fault.INPUT])
+@pytest.mark.parametrize("at", ["before the first generation", "while training"])
+def test_what_the_users_code_or_input_causes_ends_the_job_with_the_workers_words(fault, at):
+    life = training(3, step=2) if at == "while training" else Life(3)
+    life.hear(life[1].failed(fault, step=3, trace="File recipe.py"))
+    assert life.outcome == Outcome(
+        done=False,
+        exit_code=1,
+        fault=fault,
+        message=f"{fault.value} failure",
+        trace="File recipe.py",
+        worker=w(1),
+        step=3,
     )
+
+
+def test_a_user_error_is_not_hidden_by_the_broken_connections_that_it_causes():
+    life = training(3, step=2)
+    life.broken(2, 0, 2)
+    life.hear(life[1].failed(Fault.USER, step=3))
+    assert (life.outcome.fault, life.outcome.worker) == (Fault.USER, w(1))
+
+
+@pytest.mark.parametrize(("fault", "allowed"), [(Fault.MEMORY, 3), (Fault.INTERNAL, 2)])
+def test_each_class_of_failure_has_a_budget_of_its_own(fault, allowed):
+    life = training(6, poison_workers=99, poison_nodes=99, budgets={fault: allowed})
+    for number in range(allowed):
+        commands = life.hear(life[number].failed(fault, step=1))
+        assert only(commands, Dismiss) == Dismiss(worker=w(number), why=f"{fault.value} failure")
+        assert w(number) not in formed_by(commands)
+        life.formed()
+    life.hear(life[allowed].failed(fault, step=1))
+    assert (life.outcome.fault, life.outcome.worker) == (fault, w(allowed))
+
+
+def test_losing_machines_is_never_too_much():
+    life = training(1)
+    for number in range(50):
+        life.hear(life[number].lost(fault=Fault.NODE))
+        life.ready(number + 1)
+        life.formed()
+    assert isinstance(life.gang.phase, Training)
+
+
+def test_a_new_step_shows_that_the_trouble_is_over():
+    life = training(2, step=4)
+    life.hear(life[1].lost())
+    assert life.gang.trouble.counts == {Fault.CRASH: 1}
+    life.formed(4)
+    life.step(5)
+    assert life.gang.trouble == Trouble()
+
+
+def test_steps_that_were_reached_before_do_not_show_that_the_trouble_is_over():
+    life = training(1, step=60, saves=True)
+    life.hear(life[0].lost(), Recalled(step=50))
+    life.ready(1)
+    life.formed(50)
+    life.step(51)
+    assert life.gang.trouble.counts == {Fault.CRASH: 1}
+    life.step(61)
+    assert life.gang.trouble == Trouble()
+
+
+@pytest.mark.parametrize(("one_node", "deaths"), [(False, 2), (True, 3)])
+def test_a_step_that_kills_whoever_computes_it_is_not_tried_for_ever(one_node, deaths):
+    life = training(5, step=41, one_node=one_node)
+    for number in range(deaths - 1):
+        life.hear(life[number].lost())
+        life.formed(41)
+    assert isinstance(life.gang.phase, Training)
+    life.hear(life[deaths - 1].lost("killed by signal 11"))
+    assert (life.outcome.fault, life.outcome.step) == (Fault.POISON, 42)
+    assert "step 42" in life.outcome.message
+    assert "signal 11" in life.outcome.message
+
+
+def test_workers_that_die_together_are_no_evidence_against_the_step():
+    """Those that were still meeting the others had not begun it."""
+    life = training(5, step=41)
+    life.hear(*(life[number].lost() for number in range(4)))
+    assert formed_by(life.told[-2:]) == (w(4),)
+    life.formed(41)
+    assert isinstance(life.gang.phase, Training)
+
+
+def test_a_store_that_does_not_answer_is_given_time():
+    life = training(3, step=4, saves=True)
+    assert life.hear(life[1].failed(Fault.STORAGE, step=5)) == []
+    assert life.gang.phase == Waiting(until=life.now + 1.0, why=Fault.STORAGE)
+    life.broken(4, 0, 2)
+    assert life.gang.phase == Waiting(until=life.now + 1.0, why=Fault.STORAGE)
+    assert formed_by(life.wait(1.25)) == (w(0), w(1), w(2))
+    life.formed(4)
+    life.hear(life[1].failed(Fault.STORAGE, step=5))
+    assert life.gang.phase == Waiting(until=life.now + 2.0, why=Fault.STORAGE), "twice as long"
+
+
+def test_a_store_that_never_answers_ends_the_job():
+    life = training(1, step=4, saves=True)
+    for attempt in range(11):
+        assert not isinstance(life.gang.phase, Ended), attempt
+        life.hear(life[0].failed(Fault.STORAGE, step=5))
+        life.wait(31)
+        if not isinstance(life.gang.phase, Ended):
+            life.formed(4)
+    assert life.outcome.fault is Fault.STORAGE
+
+
+# --- starting workers ---
+
+
+def test_a_worker_that_fails_to_start_beside_a_running_job_is_that_jobs_smallest_problem():
+    life = training(2, step=4)
+    life.hear(life[1].lost())
+    life.formed(4)
+    for fault in (Fault.INPUT, Fault.USER, Fault.INTERNAL):
+        failed = life.hear(life[life.gang.hiring.named - 1].failed(fault))
+        assert only(failed, Dismiss)
+        assert none(failed, Hire), "not at once again"
+        assert only(life.wait(5), Hire)
+    assert isinstance(life.gang.phase, Training)
+    assert life.gang.trouble.counts == {Fault.CRASH: 1}
+
+
+def test_workers_that_die_before_the_first_generation_are_hired_again_a_few_times():
+    life = Life(1, start_failures=3)
+    for number in range(3):
+        life.hear(life[number].lost())
+        assert only(life.wait(8), Hire).workers == (w(number + 1),)
+    life.hear(life[3].lost("exit code 1"))
+    assert (life.outcome.fault, life.outcome.worker) == (Fault.CRASH, w(3))
+    assert "exit code 1" in life.outcome.message
+
+
+# --- any event at any time ---
+
+
+def test_an_interruption_ends_the_job_at_once_and_without_a_fault():
+    for life in (Life(3), training(3)):
+        life.hear(Interrupted())
+        assert life.outcome == Outcome(done=False, exit_code=130, message="interrupted")
+
+
+def test_after_the_end_nothing_changes_any_more():
+    life = training(3)
+    life.hear(Interrupted())
+    ended = life.gang
+    events = [life[0].ready(), life[0].step_done(9), life[0].lost(), life[0].failed(), Tick(), Pause()]
+    assert life.hear(*events, Committed(step=5), Recalled(step=None), Resize(workers=9), Resume()) == []
+    assert life.hear(Drain(node="n0", seconds=1.0), Interrupted()) == []
+    assert life.gang == ended
+
+
+def test_what_cannot_be_is_a_bug_that_says_what_it_was():
+    with pytest.raises(IllegalEvent, match="Recalled while Training"):
+        training(3).hear(Recalled(step=5))

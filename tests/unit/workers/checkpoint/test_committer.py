@@ -31,6 +31,17 @@ def test_a_new_run_sweeps_what_a_killed_one_left(tmp_path) -> None:
     assert restore(store) == (manifest, fill(SPECS, 1), [])
 
 
+def test_where_somebody_may_be_saving_nothing_is_swept(tmp_path) -> None:
+    store = folder_store(tmp_path)
+    manifest = save(store, SPECS, 1)
+    ahead = records(store, 2)
+    unfinished = tmp_path / "chunks" / "x.safetensors#77"
+    unfinished.write_bytes(b"half")
+    committer = Committer(store, parent=manifest, keep=3, tidy=False)
+    assert unfinished.exists()
+    assert verify(store, committer.commit(draft(SPECS, 2), ahead)) == []
+
+
 def test_workers_may_be_a_save_ahead_of_the_commit(tmp_path) -> None:
     store = folder_store(tmp_path)
     committer = Committer(store, parent=None, keep=1)

@@ -62,6 +62,8 @@ def step(exchange: Exchange, hosted: list[list[int]], model: Model, empty: set[i
                 model(vrank + 10 * number)
                 buffers.after(vrank)
         buffers.finish(exchange, owner=next(rank for rank, own in enumerate(hosted) if 0 in own))
+        exchange.flush()
+        buffers.keep()
     return buffers_of(model)
 
 
@@ -123,9 +125,47 @@ def test_adopting_a_state_is_not_a_change_in_a_step():
     assert model.table.tolist() == [1.0] * 4
 
 
+@pytest.mark.parametrize("passed", [[], [0], [1], [0, 1, 2]])
+@pytest.mark.parametrize("in_a_pass", [True, False])
+def test_a_step_that_is_broken_off_goes_back_to_the_buffers_that_it_started_from(passed, in_a_pass):
+    model, expected = Model(), Model()
+    buffers = warmed_up(model)
+    for number in (0, 10):
+        if number:
+            buffers.begin()
+            for vrank in passed:
+                model(vrank + number)
+                buffers.after(vrank)
+            if in_a_pass:
+                model(99)
+            buffers.abandon()
+        buffers.begin()
+        model(0)
+        buffers.after(0)
+        buffers.finish(ALONE, owner=0)
+        expected(0)
+    assert_same(buffers_of(model), buffers_of(expected))
+
+
+def test_after_the_end_of_a_step_there_is_nothing_to_go_back_to():
+    model = Model()
+    buffers = warmed_up(model)
+    buffers.abandon()
+    assert_same(buffers_of(model), buffers_of(Model()))
+    buffers.begin()
+    model(0)
+    buffers.after(0)
+    buffers.finish(ALONE, owner=0)
+    buffers.keep()
+    done = buffers_of(model)
+    buffers.abandon()
+    assert_same(buffers_of(model), done)
+
+
 def test_a_model_without_buffers_needs_nothing():
     buffers = StepBuffers(nn.Linear(1, 1))
     for exchange in in_threads([lambda e=e: e for e in connected(2)]):
         buffers.begin()
+        buffers.abandon()
         buffers.after(0)
         buffers.finish(exchange, owner=0)  # sends nothing, so it does not wait for the other

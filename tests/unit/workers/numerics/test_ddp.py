@@ -83,7 +83,7 @@ def warmed_up(model: nn.Module, batch: Tensor, *, unused_parameters: bool = Fals
 
 
 def step(
-    ddp: ElasticDDP, own: Sequence[int], batches: Sequence[Tensor | None], divisor: float
+    ddp: ElasticDDP, exchange: Exchange, own: Sequence[int], batches: Sequence[Tensor | None], divisor: float
 ) -> dict[str, Tensor]:
     for vrank in own:
         batch = batches[vrank]
@@ -93,6 +93,7 @@ def step(
             with ddp.passes(vrank):
                 loss(ddp.module, batch).backward()
     ddp.finish(divisor)
+    exchange.flush()
     model = ddp.module.module
     found = {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad and p.grad is not None}
     model.zero_grad(set_to_none=True)
@@ -115,8 +116,8 @@ def elastic(
     def member(exchange: Exchange) -> dict[str, Tensor]:
         ddp = ddps[exchange.rank]
         ddp.join(exchange, hosted)
-        once = step(ddp, hosted[exchange.rank], batches, divisor)
-        assert_same(step(ddp, hosted[exchange.rank], batches, divisor), once)
+        once = step(ddp, exchange, hosted[exchange.rank], batches, divisor)
+        assert_same(step(ddp, exchange, hosted[exchange.rank], batches, divisor), once)
         return once
 
     exchanges = connected(world)
@@ -205,7 +206,7 @@ def test_a_lost_peer_is_seen_as_such_through_the_backward_pass():
     ddp.join(exchanges[0], [[0], [1]])
     del exchanges[1]
     with pytest.raises(PeerLost):
-        step(ddp, [0], batches, 2.0)
+        step(ddp, exchanges[0], [0], batches, 2.0)
 
 
 def test_fast_mode_is_the_mean_over_samples_of_plain_accumulation():

@@ -45,6 +45,7 @@ def reduced(
             outs.append(out)
             started.append(reducer.start(number, held, out))
         reducer.finish(started, divisor)
+        exchange.flush()
     return outs
 
 

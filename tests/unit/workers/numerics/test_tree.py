@@ -10,6 +10,7 @@ from workers.numerics.tree import (
     Accumulator,
     Node,
     dyadic_assignment,
+    equal_loads,
     fold,
     fold_leaves,
     height,
@@ -106,6 +107,47 @@ def test_a_load_costs_as_many_partial_sums_as_it_has_binary_ones(case):
     leaves, workers = case
     for own in dyadic_assignment(leaves, workers):
         assert len(partial_nodes(own, leaves)) <= len(own).bit_count()
+
+
+@st.composite
+def any_loads(draw: st.DrawFn) -> tuple[int, list[int]]:
+    """V, and how many of its leaves each worker gets, at least one."""
+    loads = draw(st.lists(st.integers(1, 20), min_size=1, max_size=8))
+    return sum(loads), loads
+
+
+@given(any_loads())
+def test_every_worker_gets_the_load_that_it_was_given_in_few_whole_subtrees(case):
+    leaves, loads = case
+    hosted = dyadic_assignment(leaves, len(loads), loads)
+    assert [len(own) for own in hosted] == loads
+    assert sorted(leaf for own in hosted for leaf in own) == list(range(leaves))
+    for own in hosted:
+        assert list(own) == sorted(own)
+        assert len(partial_nodes(own, leaves)) <= len(own).bit_count()
+
+
+@given(any_loads())
+def test_the_sum_is_the_same_for_any_loads(case):
+    leaves, loads = case
+    partials: dict[Node, str] = {}
+    for own in dyadic_assignment(leaves, len(loads), loads):
+        partials |= accumulated(list(own), leaves)
+    assert fold(partials, leaves, together) == fold_leaves([name(n) for n in range(leaves)], together)
+
+
+@given(shared())
+def test_without_loads_they_are_equal(case):
+    leaves, workers = case
+    loads = equal_loads(leaves, workers)
+    assert sum(loads) == leaves
+    assert dyadic_assignment(leaves, workers) == dyadic_assignment(leaves, workers, loads)
+
+
+@pytest.mark.parametrize("loads", [[8], [4, 3], [4, 5], [8, 0], [9, -1], [3, 3, 2]])
+def test_loads_that_are_not_those_of_these_workers_are_refused(loads):
+    with pytest.raises(ValueError, match="do not go with loads"):
+        dyadic_assignment(8, 2, loads)
 
 
 def test_where_w_does_not_divide_v_loads_are_cut_into_powers_of_two_largest_first():

@@ -14,7 +14,7 @@ from tests.support.groups import connected, in_threads
 from tests.support.local_run import CPU
 from workers import Recipe
 from workers.errors import RecipeError
-from workers.numerics.exchange import Exchange
+from workers.numerics.exchange import Exchange, PeerLost
 from workers.numerics.tree import dyadic_assignment, fold_leaves
 from workers.training.evaluate import evaluate
 from workers.training.replica import Replica
@@ -106,3 +106,15 @@ def test_sums_that_cannot_be_averaged_are_refused(answers, words, count):
     replica, team = Replica(Odd(answers * 2), 0, CPU), Team(exchange=connected(1)[0], hosted=[range(V)])
     with pytest.raises(RecipeError, match=words):
         evaluate(JOB, replica, lambda vrank: share(rows(count), vrank), team)
+
+
+def test_an_evaluation_that_a_newer_generation_overtakes_is_broken_off_and_training_can_go_on():
+    replica, data = Replica(Toy(), 0, CPU), rows(61)
+    (alone,) = connected(1)
+    looks = iter([False, False, True])
+    team = Team(exchange=alone, hosted=[list(range(V))], superseded=lambda: next(looks))
+    with pytest.raises(PeerLost, match="newer generation"):
+        evaluate(JOB, replica, lambda vrank: share(data, vrank), team)
+    assert replica.model.training
+    again = Team(exchange=alone, hosted=[list(range(V))])
+    assert evaluate(JOB, replica, lambda vrank: share(data, vrank), again) == evaluated(data, 1)[0]

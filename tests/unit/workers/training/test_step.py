@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.local_run import LocalRun
+from tests.support.groups import Breaking, connected, in_threads
+from tests.support.local_run import CPU, LocalRun
 from workers import Recipe
-from workers.errors import RecipeError
+from workers.errors import RecipeError, UnreachableError
+from workers.numerics.exchange import Alone, Exchange, PeerLost
+from workers.training.healing import Held, agree, heal
 from workers.training.step import call_loss
 
 ROWS = torch.randn(23, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -109,3 +113,143 @@ def test_a_loss_that_is_not_one_trainable_number_is_refused(returned, found):
 
     with pytest.raises(RecipeError, match=f"one trainable number but {found}"):
         call_loss(Odd(), nn.Linear(1, 1), None)
+
+
+class Fragile(Squares):
+    """All that a step changes: dropout's stream, BatchNorm, AdamW's slots, a schedule."""
+
+    dropout = 0.3
+
+    def build_model(self) -> nn.Module:
+        return nn.Sequential(
+            nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Dropout(self.dropout), nn.Linear(6, 1)
+        ).double()
+
+    def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(model.parameters(), lr=self.rate)
+
+
+#: Full steps, then one with 3 rows for each virtual rank: BatchNorm wants more than one.
+MANY = torch.randn(44, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+FRAGILE = {"virtual_ranks": 4, "batch_size": 16, "max_grad_norm": 0.5}
+ALL = [[0, 1, 2, 3]]
+SHARED = [[0, 3], [1], [2]]
+
+
+def undisturbed(recipe: Recipe, steps: int) -> list[str]:
+    """The digests after 0, 1, 2, ... steps."""
+    run = LocalRun(recipe, MANY, **FRAGILE)
+    found = [run.replica.digest()]
+    for _ in range(steps):
+        run.runner.run()
+        found.append(run.replica.digest())
+    return found
+
+
+def assert_as_after(run: LocalRun, steps: int, digests: list[str]) -> None:
+    assert (run.replica.step, run.replica.digest()) == (steps, digests[steps])
+    assert [n for n, p in run.replica.model.named_parameters() if p.grad is not None] == []
+
+
+@pytest.mark.parametrize("after", range(3))
+def test_a_step_that_breaks_at_any_exchange_leaves_the_state_as_it_was_and_can_be_redone(after):
+    """Losses, then gradients to be added, then sums."""
+    digests = undisturbed(Fragile(), 3)
+    run = LocalRun(Fragile(), MANY, **FRAGILE)
+    run.runner.run()
+    broken = Breaking(Alone(CPU), after)
+    run.join(broken, ALL)
+    with pytest.raises(PeerLost):
+        run.runner.run()
+    assert broken.swaps > after
+    assert_as_after(run, 1, digests)
+    run.join(Alone(CPU), ALL)
+    for step in (2, 3):
+        run.runner.run()
+        assert_as_after(run, step, digests)
+
+
+@pytest.mark.parametrize("vrank", range(4))
+def test_a_step_that_is_overtaken_by_a_newer_generation_is_broken_off_before_the_next_micro_batch(vrank):
+    digests = undisturbed(Fragile(), 2)
+    run = LocalRun(Fragile(), MANY, **FRAGILE)
+    run.runner.run()
+    looks = iter([False] * vrank + [True])
+    run.join(Alone(CPU), ALL, superseded=lambda: next(looks))
+    with pytest.raises(PeerLost, match="newer generation"):
+        run.runner.run()
+    assert_as_after(run, 1, digests)
+    run.join(Alone(CPU), ALL)
+    run.runner.run()
+    assert_as_after(run, 2, digests)
+
+
+@pytest.mark.parametrize("vrank", range(4))
+def test_a_step_whose_data_does_not_come_can_be_redone_too(vrank):
+    digests = undisturbed(Fragile(), 2)
+    run = LocalRun(Fragile(), MANY, **FRAGILE)
+    run.runner.run()
+    take = run.feed.take
+
+    def gone(step: int, number: int) -> tuple[Any, int]:
+        if number == vrank:
+            raise UnreachableError("no answer", where="s3://data")
+        return take(step, number)
+
+    run.feed.take = gone
+    with pytest.raises(UnreachableError):
+        run.runner.run()
+    assert_as_after(run, 1, digests)
+    run.feed.take = take
+    run.join(Alone(CPU), ALL)
+    run.runner.run()
+    assert_as_after(run, 2, digests)
+
+
+def attempt(run: LocalRun, exchanges: Sequence[Exchange], rank: int) -> bool:
+    """One step, as far as it goes. Who is out of it has all others told, as a supervisor would."""
+    run.join(exchanges[rank], SHARED)
+    try:
+        run.runner.run()
+    except PeerLost:
+        for exchange in exchanges:
+            exchange.abort()
+        return False
+    return True
+
+
+def go_on(run: LocalRun, exchange: Exchange, steps: int) -> None:
+    """The next generation: agree, heal, and train up to a step."""
+    if heal(exchange, run.replica, agree(exchange, Held(run.replica.step))):
+        run.buffers.settle()
+    run.join(exchange, SHARED)
+    while run.replica.step < steps:
+        run.runner.run()
+
+
+@pytest.mark.parametrize("cut", range(3))
+@pytest.mark.parametrize("after", range(4))
+def test_wherever_three_workers_lose_one_another_they_come_to_the_same_bits(cut, after):
+    """Losses, gradients, sums, buffers. Some may have applied the step, and others not."""
+    recipe = Fragile(dropout=0.0)  # threads share torch's random stream
+    digests = undisturbed(recipe, 3)
+    runs = [LocalRun(Fragile(dropout=0.0), MANY, **FRAGILE) for _ in range(3)]
+    for run in runs:
+        run.runner.run()
+    exchanges: list[Exchange] = connected(3)
+    exchanges[cut] = Breaking(exchanges[cut], after)
+    applied = in_threads([lambda n=n, r=r: attempt(r, exchanges, n) for n, r in enumerate(runs)])
+    assert not applied[cut]
+    for run, did in zip(runs, applied, strict=True):
+        assert_as_after(run, 2 if did else 1, digests)
+    in_threads([lambda r=r, e=e: go_on(r, e, 3) for r, e in zip(runs, connected(3), strict=True)])
+    for run in runs:
+        assert_as_after(run, 3, digests)
+
+
+def test_a_signal_rides_in_the_step_and_changes_nothing_else():
+    digests = undisturbed(Fragile(), 1)
+    run = LocalRun(Fragile(), MANY, **FRAGILE)
+    assert run.runner.run(2.0).signal == 2.0
+    assert_as_after(run, 1, digests)
+    assert run.runner.run().signal == 0.0

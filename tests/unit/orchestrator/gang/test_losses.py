@@ -1,0 +1,122 @@
+"""What losses cost: budgets, evidence against a step, and the time that passes before another try."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.gang import Ended, Gang, Outcome, Policy
+from orchestrator.gang.commands import Form
+from orchestrator.gang.events import RecallFailed, Tick
+from orchestrator.gang.losses import backoff, charge
+from orchestrator.gang.policy import BUDGETS
+from orchestrator.gang.states import Gathering, Recalling, Waiting
+from tests.support.gang_life import Life, formed_by, none, only, training, w
+from workers.protocol import Failed, Fault, Lost
+
+UNREACHABLE = 3
+
+
+def storage(life: Life, number: int) -> Failed:
+    return Failed(
+        worker=w(number), time=life.now, fault=Fault.STORAGE, message="no answer", exit_code=UNREACHABLE
+    )
+
+
+def test_every_class_has_a_budget():
+    assert set(BUDGETS) == set(Fault)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "seconds"), [(0, 1.0), (1, 1.0), (2, 2.0), (3, 4.0), (5, 16.0), (9, 30.0)]
+)
+def test_the_wait_doubles_up_to_a_limit(attempts, seconds):
+    gang = Gang(policy=Policy(virtual_ranks=1, retry=1.0, retry_max=30.0), phase=Gathering(), target=1)
+    assert backoff(gang, attempts) == seconds
+
+
+def test_failures_are_counted_by_class_and_the_last_one_is_remembered():
+    gang = Gang(policy=Policy(virtual_ranks=1), phase=Gathering(), target=1)
+    for fault in (Fault.CRASH, Fault.HANG, Fault.CRASH):
+        gang = charge(gang, Outcome(done=False, fault=fault, message=fault))
+    assert gang.trouble.counts == {Fault.CRASH: 2, Fault.HANG: 1}
+    assert gang.trouble.last == Outcome(done=False, fault=Fault.CRASH, message="crash")
+
+
+def test_one_outage_of_the_store_is_one_failure_however_many_workers_meet_it():
+    life = training(3, step=5, saves=True)
+    life.hear(*(storage(life, number) for number in range(3)))
+    assert life.gang.trouble.counts == {Fault.STORAGE: 1}
+    assert isinstance(life.gang.phase, Waiting)
+    assert formed_by(life.wait(1.5)) == (w(0), w(1), w(2))
+
+
+def test_a_store_failure_while_a_checkpoint_is_looked_for_does_not_start_another_search():
+    life = training(2, step=5, saves=True, resume_step=None)
+    life.gang = life.gang.having(w(1), step=None)
+    life.hear(life[0].lost())
+    assert life.gang.phase == Recalling()
+    assert life.hear(storage(life, 1)) == []
+    assert life.gang.phase == Recalling()
+    life.hear(RecallFailed(message="no answer", exit_code=UNREACHABLE, fault=Fault.INPUT))
+    assert isinstance(life.gang.phase, Waiting)
+
+
+def test_a_lost_node_is_no_failed_start():
+    life = Life(5, start_failures=3)
+    life.hear(*(Lost(worker=w(number), cause="node died", fault=Fault.NODE) for number in range(5)))
+    assert not isinstance(life.gang.phase, Ended)
+    assert life.gang.hiring.failures == 0
+
+
+def test_workers_that_cannot_start_end_a_job_that_was_never_trained():
+    life = Life(5, start_failures=3)
+    life.hear(*(life[number].lost() for number in range(4)))
+    assert life.outcome.fault is Fault.CRASH
+
+
+def die_one_after_another(life: Life, fault: Fault = Fault.CRASH, deaths: int = 3) -> None:
+    for number in range(deaths):
+        life.hear(life[number].lost(fault=fault))
+        if isinstance(life.gang.phase, Ended):
+            return
+        life.formed(life.gang.step)
+
+
+@pytest.mark.parametrize(
+    ("fault", "suspected"), [(Fault.CRASH, True), (Fault.MEMORY, True), (Fault.NODE, False)]
+)
+def test_who_dies_of_what_a_step_can_do_is_evidence_against_it(fault, suspected):
+    life = training(5, step=7)
+    die_one_after_another(life, fault)
+    assert isinstance(life.gang.phase, Ended) == suspected
+    if suspected:
+        assert (life.outcome.fault, life.outcome.step) == (Fault.POISON, 8)
+        assert "worker-0 on n0, worker-1 on n1" in life.outcome.message
+
+
+def test_a_step_in_between_shows_that_the_one_before_was_not_the_cause():
+    life = training(5, step=7)
+    for number in range(3):
+        life.hear(life[number].lost())
+        life.formed(life.gang.step)
+        life.step(life.gang.step + 1)
+    assert not isinstance(life.gang.phase, Ended)
+    assert life.gang.trouble.culprits == ()
+
+
+def test_steps_that_were_lost_with_all_workers_count_no_more():
+    life = training(1, step=14, poison_nodes=2)
+    life.hear(life[0].lost())
+    assert life.gang.step == 0
+    life.ready(1)
+    life.formed(0)
+    life.hear(life[1].lost())
+    assert not isinstance(life.gang.phase, Ended), "the first died in step 15, the second in step 1"
+
+
+def test_when_nobody_is_declared_dead_all_try_again_and_that_is_charged():
+    life = training(3, step=5)
+    life.broken(5, 0, 1)
+    assert none(life.hear(Tick()), Form)
+    assert only(life.wait(1.25), Form).membership.workers == (w(0), w(1), w(2))
+    assert life.gang.trouble.counts == {Fault.LINK: 1}

@@ -1,0 +1,90 @@
+"""A process that hangs tells where it is, wherever it is, and is gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from workers.stacks import end
+
+PREPARED = "from workers.stacks import prepare; prepare()\n"
+#: What it does after it has said that it is there; all of it inside `stuck`.
+HANGS = {
+    "in a loop": "while True: pass",
+    "in C": "import time; time.sleep(600)",
+    "for a lock": "import threading; lock = threading.Lock(); lock.acquire(); lock.acquire()",
+    "in a wait for a thread": """
+    import threading
+    other = threading.Thread(target=threading.Event().wait, name='other')
+    other.start()
+    other.join()""",
+}
+
+
+@contextmanager
+def child(hang: str, before: str = PREPARED) -> Iterator[subprocess.Popen[str]]:
+    """A process that has begun to hang."""
+    code = f"{before}def stuck():\n    print('here', flush=True)\n    {hang}\nstuck()\n"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("where", HANGS)
+def test_a_process_that_hangs_gives_its_stacks_and_dies(where):
+    with child(HANGS[where]) as process:
+        text = end(process.pid, stacks=True)
+        assert "in stuck" in text
+        assert process.wait(30) == -signal.SIGKILL
+
+
+def test_the_stacks_are_those_of_all_threads():
+    with child(HANGS["in a wait for a thread"]) as process:
+        assert end(process.pid, stacks=True, timeout=5.0).count("most recent call first") >= 1
+
+
+def test_a_process_that_was_stopped_gives_them_too():
+    with child(HANGS["in a loop"]) as process:
+        os.kill(process.pid, signal.SIGSTOP)
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        assert "in stuck" in end(process.pid, stacks=True)
+        assert process.wait(30) == -signal.SIGKILL
+
+
+def test_one_that_was_not_prepared_dies_without_a_word():
+    with child(HANGS["in a loop"], before="") as process:
+        assert end(process.pid, stacks=True) == ""
+        assert process.wait(30) == -signal.SIGKILL
+
+
+def test_who_is_not_asked_says_nothing():
+    with child(HANGS["in a loop"]) as process:
+        assert end(process.pid, stacks=False) == ""
+        assert process.wait(30) == -signal.SIGKILL
+
+
+def test_one_that_is_gone_already_is_no_error():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    assert end(process.pid, stacks=True) == ""
+
+
+def test_nothing_is_left_behind(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with child(HANGS["in a loop"]) as process:
+        assert list(tmp_path.iterdir()) == []
+        assert end(process.pid, stacks=True)
+    assert list(tmp_path.iterdir()) == []
