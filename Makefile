@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types bench clean
+.PHONY: help install demo test simulate lint format types bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,15 @@ demo: $(INSTALLED) ## train a language model on this machine, in at most 3 minut
 
 test: $(INSTALLED) ## run all tests
 	@$(BIN)/python -m pytest
+
+simulate: $(INSTALLED) ## live 100,000 random lives of jobs in fake time
+	$(BIN)/python -m tests.simulation --seeds 100000
+
+gpu-check: $(INSTALLED) ## run the engine's tests on this machine's GPUs, without Ray
+	$(BIN)/python -m pytest tests/gpu -rs
+
+fire: $(INSTALLED) ## kill, freeze, resize and drain 50 jobs of real processes; the bits must stay the same
+	$(BIN)/python -m tests.fire --seeds 50
 
 lint: $(INSTALLED) ## check style and formatting
 	$(BIN)/ruff check

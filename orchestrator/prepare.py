@@ -67,6 +67,7 @@ def resolve(spec: JobSpec, job_file: Path) -> TrainJob:
         numerics=spec.numerics,
         threads=spec.workers.threads,
         device=spec.workers.device,
+        gpu_shared=0 < spec.workers.gpus < 1,
     )
 
 

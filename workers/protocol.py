@@ -93,6 +93,7 @@ class TrainJob:
     numerics: Numerics = Numerics.ELASTIC
     threads: int = 1  # CPU threads of one worker; part of the numerics
     device: str = "cpu"  # "cpu" or "cuda"
+    gpu_shared: bool = False  # workers may share a GPU
 
     @property
     def micro_batch(self) -> int:

@@ -150,8 +150,8 @@ def _held(events: Iterable[Report]) -> int | None:
 
 
 def _unheard_failures(memories: Sequence[Memory]) -> list[Failed]:
-    """Of workers that cannot go on: had the earlier supervisor heard of it, they would not be there. One whose
-    store failed can, as soon as it is told to."""
+    """Of workers that cannot go on: had the earlier supervisor heard of it, they would not be there. One
+    whose store failed can, as soon as it is told to."""
     last = [memory.events[-1] for memory in memories if memory.events]
     return [event for event in last if isinstance(event, Failed) and event.fault is not Fault.STORAGE]
 

@@ -62,7 +62,7 @@ def failed(gang: Gang, event: Failed, now: float) -> Step:
         return end(gang, outcome)
     if event.fault is Fault.STORAGE and gang.is_member(event.worker):
         gang = gang.having(event.worker, stage=Stage.BROKEN)
-        if not isinstance(gang.phase, _AT_WORK) or _rests(gang):
+        if not isinstance(gang.phase, _AT_WORK) or rests(gang):
             return gang, ()  # one failure of the store, however many workers meet it
         return wait_for_storage(gang, outcome, now)
     after, commands = remove(gang, [(event.worker, outcome)], now)
@@ -136,7 +136,8 @@ def wait_for_storage(gang: Gang, outcome: Outcome, now: float) -> Step:
     return replace(gang, phase=Waiting(until=until, why=Fault.STORAGE)), ()
 
 
-def _rests(gang: Gang) -> bool:
+def rests(gang: Gang) -> bool:
+    """Whether a store that did not answer is being given time."""
     return isinstance(gang.phase, Waiting) and gang.phase.why is Fault.STORAGE
 
 

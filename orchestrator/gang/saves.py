@@ -9,7 +9,7 @@ from orchestrator.gang.commands import Announce, Commit
 from orchestrator.gang.ending import end, end_if_over
 from orchestrator.gang.events import CommitFailed, Committed
 from orchestrator.gang.forming import Step
-from orchestrator.gang.losses import backoff, charge
+from orchestrator.gang.losses import backoff, charge, rests
 from orchestrator.gang.states import Gang, Outcome, Recalling, Saving
 from workers.protocol import Fault, Saved
 
@@ -45,8 +45,9 @@ def commit_failed(gang: Gang, event: CommitFailed, now: float) -> Step:
     outcome = Outcome(
         done=False, exit_code=event.exit_code, fault=event.fault, message=event.message, step=event.step
     )
-    gang = charge(gang, outcome)
-    attempts, budget = gang.trouble.counts[event.fault], gang.policy.budgets.get(Fault.STORAGE)
+    if not isinstance(gang.phase, Recalling) and not rests(gang):
+        gang = charge(gang, outcome)  # else one failure of the store would count twice
+    attempts, budget = gang.trouble.counts.get(event.fault, 1), gang.policy.budgets.get(Fault.STORAGE)
     if event.exit_code != UNREACHABLE or (budget is not None and attempts > budget):
         return end(gang, outcome)
     saving = replace(gang.committing[event.step], retry_at=now + backoff(gang, attempts))

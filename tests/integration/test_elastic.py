@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -116,6 +121,44 @@ def test_a_worker_that_loops_in_the_recipe_is_found_by_what_it_does(
     (lost,) = result.events("worker_lost")
     assert (lost["worker"], lost["cause"]) == (looping, "hang")
     assert "in loss" in result.events("stacks")[0]["reason"]
+
+
+def test_a_worker_that_is_slower_than_the_others_gets_fewer_virtual_ranks(
+    lockstep: Lockstep, slow_job: BitsJob, calm: Result
+) -> None:
+    on = lockstep.cluster
+    with running_elastic(lockstep, slow_job, 3) as running:
+        running.wait_for(step(20), "step 20")
+        with throttled(members(read_log(running.log))["worker-0"]):
+            running.wait_for(told("hold", cause="balance"), "a new balance")
+            running.wait_for(told("formed", 2), "it to be made")
+            status = json.loads(running.command("status", "bits", "--json", *on).stdout)
+        result = running.result()
+    assert_same(result, calm)
+    loads = {worker["id"]: len(worker["vranks"]) for worker in status["workers"]}
+    assert sum(loads.values()) == 8
+    assert loads["worker-0"] < min(loads["worker-1"], loads["worker-2"]), loads
+
+
+@contextmanager
+def throttled(pid: int) -> Iterator[None]:
+    """A process that is stopped for most of the time."""
+    over = threading.Event()
+
+    def throttle() -> None:
+        while not over.is_set():
+            os.kill(pid, signal.SIGSTOP)
+            over.wait(0.07)
+            os.kill(pid, signal.SIGCONT)
+            over.wait(0.03)
+
+    thread = threading.Thread(target=throttle)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_a_step_that_kills_whoever_computes_it_ends_the_job_with_its_story(

@@ -75,7 +75,7 @@ class StepBuffers:
         self._saved = []
 
     def finish(self, exchange: Exchange, owner: int) -> None:
-        """At the end of a step every worker takes over the buffers of virtual rank 0, hosted by DDP rank `owner`."""
+        """At a step's end every worker takes over the buffers of virtual rank 0, hosted by rank `owner`."""
         live = self._live()
         if not live:
             return

@@ -225,6 +225,47 @@ class NcclExchange:
         self._group.abort()
 
 
+class StagedExchange:
+    """Transfers between GPU tensors through CPU memory: for workers that share a GPU, which NCCL refuses.
+
+    Args:
+        inner: moves CPU tensors.
+        device: where the tensors are.
+    """
+
+    def __init__(self, inner: Exchange, device: torch.device) -> None:
+        self._inner, self.device = inner, device
+        self.rank, self.world = inner.rank, inner.world
+
+    def swap(self, sends: Outgoing, receives: Outgoing, tag: int) -> Pending:
+        """See `Exchange.swap`. What is sent is copied at once, so it may be written to again."""
+        outgoing = {peer: [tensor.cpu() for tensor in tensors] for peer, tensors in sends.items()}
+        staged = {
+            peer: [torch.empty_like(tensor, device="cpu") for tensor in tensors]
+            for peer, tensors in receives.items()
+        }
+        return _Staged(self._inner.swap(outgoing, staged, tag), staged, receives)
+
+    def flush(self) -> None:
+        """See `Exchange.flush`."""
+        self._inner.flush()
+
+    def abort(self) -> None:
+        """See `Exchange.abort`."""
+        self._inner.abort()
+
+
+class _Staged:
+    def __init__(self, pending: Pending, staged: Outgoing, targets: Outgoing) -> None:
+        self._pending, self._staged, self._targets = pending, staged, targets
+
+    def wait(self) -> None:
+        self._pending.wait()
+        for peer, tensors in self._targets.items():
+            for target, tensor in zip(tensors, self._staged[peer], strict=True):
+                target.copy_(tensor)
+
+
 class _Works:
     def __init__(self, works: Sequence[dist.Work]) -> None:
         self._works = works

@@ -10,11 +10,21 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore, PrefixStore, Store, TCPStore
 
-from workers.numerics.exchange import Alone, Exchange, GlooExchange, Mesh, NcclExchange, PeerLost, abort_gloo
+from workers.numerics.exchange import (
+    Alone,
+    Exchange,
+    GlooExchange,
+    Mesh,
+    NcclExchange,
+    PeerLost,
+    StagedExchange,
+    abort_gloo,
+)
 from workers.protocol import Membership
 
 #: How long members wait for one another when they meet, and for a transfer with a silent peer.
 PATIENCE = timedelta(minutes=5)
+_CPU = torch.device("cpu")
 
 
 def serve_store(host: str) -> tuple[TCPStore, str]:
@@ -42,11 +52,15 @@ def connect_store(address: str) -> Store:
     return TCPStore(host, int(port), is_master=False, wait_for_workers=False, timeout=PATIENCE)
 
 
-def form(membership: Membership, rank: int, device: torch.device, job: str, host: str) -> Exchange:
+def form(
+    membership: Membership, rank: int, device: torch.device, job: str, host: str, *, shared: bool = False
+) -> Exchange:
     """Connect this worker to all members of a generation; returns when it is connected to every one.
 
     `host` is the address at which the others reach this worker: left to itself, gloo looks up the machine's
     name, which many systems resolve to loopback.
+
+    `shared` says that members may share a GPU, which NCCL refuses: they exchange through CPU memory.
 
     The group is not registered with torch.distributed: it has no global state, and the one before it can
     be dropped without ceremony.
@@ -58,6 +72,8 @@ def form(membership: Membership, rank: int, device: torch.device, job: str, host
     if world == 1:
         return Alone(device)
     try:
+        if device.type == "cuda" and shared:
+            return StagedExchange(_connect(membership, rank, _CPU, job, host), device)
         return _connect(membership, rank, device, job, host)
     except RuntimeError as error:  # torch.distributed's errors are all of this kind
         raise PeerLost(str(error)) from error

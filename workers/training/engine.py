@@ -141,7 +141,8 @@ class Engine:
         rank = membership.workers.index(self._reporter.worker_id)
 
         def connect() -> Exchange:
-            return form(membership, rank, self._device, self._job.name, self._host)
+            name, shared = self._job.name, self._job.gpu_shared
+            return form(membership, rank, self._device, name, self._host, shared=shared)
 
         try:
             with connection(connect, self._orders, membership.generation) as exchange:

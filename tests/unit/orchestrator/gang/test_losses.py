@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.gang import Ended, Gang, Outcome, Policy
 from orchestrator.gang.commands import Form
-from orchestrator.gang.events import RecallFailed, Tick
+from orchestrator.gang.events import CommitFailed, RecallFailed, Tick
 from orchestrator.gang.losses import backoff, charge
 from orchestrator.gang.policy import BUDGETS
 from orchestrator.gang.states import Gathering, Recalling, Waiting
@@ -61,6 +61,16 @@ def test_a_store_failure_while_a_checkpoint_is_looked_for_does_not_start_another
     assert isinstance(life.gang.phase, Waiting)
 
 
+def test_a_manifest_that_meets_the_same_outage_is_not_charged_again():
+    life = training(2, step=5, saves=True)
+    life.saved(5)
+    life.hear(CommitFailed(step=5, message="no answer", exit_code=UNREACHABLE))
+    life.hear(storage(life, 0), storage(life, 1))
+    life.wait(0.5)
+    life.hear(CommitFailed(step=5, message="no answer", exit_code=UNREACHABLE))
+    assert life.gang.trouble.counts == {Fault.STORAGE: 2}
+
+
 def test_a_lost_node_is_no_failed_start():
     life = Life(5, start_failures=3)
     life.hear(*(Lost(worker=w(number), cause="node died", fault=Fault.NODE) for number in range(5)))
@@ -92,6 +102,17 @@ def test_who_dies_of_what_a_step_can_do_is_evidence_against_it(fault, suspected)
     if suspected:
         assert (life.outcome.fault, life.outcome.step) == (Fault.POISON, 8)
         assert "worker-0 on n0, worker-1 on n1" in life.outcome.message
+
+
+def test_workers_that_die_together_are_one_piece_of_evidence_also_when_nobody_is_left():
+    life = training(3, step=7, saves=True)
+    life.gang = life.gang.having(w(1), step=None).having(w(2), step=None)
+    life.hear(life[0].lost())
+    assert life.gang.phase == Recalling()
+    before = life.gang.trouble.culprits
+    life.hear(life[1].lost(), life[2].lost())
+    assert life.gang.trouble.culprits == before
+    assert not isinstance(life.gang.phase, Ended)
 
 
 def test_a_step_in_between_shows_that_the_one_before_was_not_the_cause():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.support.groups import connected, in_threads
-from workers.numerics.exchange import Exchange, PeerLost, all_gather, broadcast
+from workers.numerics.exchange import Exchange, PeerLost, StagedExchange, all_gather, broadcast
 
 
 def gathered(exchange: Exchange, own: torch.Tensor, lengths: list[int]) -> list[list[float]]:
@@ -185,3 +185,28 @@ def test_what_was_flushed_may_be_written_to_again():
     source.fill_(-1.0)
     arriving.wait()
     assert torch.equal(target, torch.ones(2**22))
+
+
+def test_staged_transfers_arrive_as_they_are_and_leave_their_sources_free():
+    exchanges = [StagedExchange(e, torch.device("cpu")) for e in connected(3)]
+
+    def member(exchange: StagedExchange) -> list[list[float]]:
+        own = torch.full((5,), float(exchange.rank))
+        others = {rank: torch.zeros(5) for rank in range(3)}
+        pending = all_gather(exchange, own, others, tag=7)
+        pending.wait()
+        exchange.flush()
+        return [others[rank].tolist() for rank in range(3) if rank != exchange.rank]
+
+    found = in_threads([lambda e=e: member(e) for e in exchanges])
+    assert found == [[[float(other)] * 5 for other in range(3) if other != rank] for rank in range(3)]
+
+
+def test_a_staged_exchange_is_aborted_with_the_one_beneath():
+    one, _other = (StagedExchange(e, torch.device("cpu")) for e in connected(2, PATIENCE))
+    target = torch.zeros(4)
+    pending = one.swap({}, {1: [target]}, 1)
+    one.abort()
+    with pytest.raises(PeerLost):
+        pending.wait()
+    assert target.tolist() == [0.0] * 4
