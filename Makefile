@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test simulate lint format types bench clean
+.PHONY: help install demo test simulate gpu-check fire lint format types bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,7 @@ bench: $(INSTALLED) ## measure steps/s beside PyTorch DDP, and recovery beside R
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/ddp_overhead.py
 	$(BIN)/python benchmarks/recovery.py
+	$(BIN)/python benchmarks/resize.py
 
 clean: ## remove what tools and demos leave behind; .venv stays
 	rm -rf demo-runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
