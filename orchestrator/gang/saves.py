@@ -42,6 +42,8 @@ def committed(gang: Gang, event: Committed, now: float) -> Step:
 
 def commit_failed(gang: Gang, event: CommitFailed, now: float) -> Step:
     """The manifest could not be written: later it may be, if the store only did not answer."""
+    if event.step not in gang.committing:
+        return gang, ()  # all were lost meanwhile, and what was found then is gone on from
     outcome = Outcome(
         done=False, exit_code=event.exit_code, fault=event.fault, message=event.message, step=event.step
     )
