@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from clusters import ray_cluster
 from orchestrator.gang.events import Drain, Wish
+from orchestrator.records.status import JobView
+from orchestrator.records.steplog import Entry
 from orchestrator.sessions import find_session
-from orchestrator.status import JobView
-from orchestrator.steplog import Entry
 from workers.errors import InputError, UnreachableError
 
 if TYPE_CHECKING:  # Ray must not be imported before `ray_cluster` has set it up

@@ -14,8 +14,8 @@ from orchestrator.gang import Outcome
 from orchestrator.gang.events import Interrupted
 from orchestrator.interruption import Interruption
 from orchestrator.job_actor import Assignment, JobActor, News, actor_name
-from orchestrator.status import JobView
-from orchestrator.steplog import Entry, StepEntry
+from orchestrator.records.status import JobView
+from orchestrator.records.steplog import Entry, StepEntry
 from workers.errors import UnreachableError
 
 _LOOK_SECONDS = 0.2

@@ -18,18 +18,18 @@ from typing import Any
 import ray
 
 from clusters.types import Resources
-from orchestrator.bookkeeper import Bookkeeper
 from orchestrator.checkpointing import JobCheckpoints
 from orchestrator.exit_codes import FAILED
-from orchestrator.facts import Checkpoint
 from orchestrator.gang import Outcome, Policy
 from orchestrator.gang.events import GangEvent, Resize, Wish
 from orchestrator.ray_crew import RayCrew
-from orchestrator.scoreboard import Scoreboard
-from orchestrator.status import JobView
-from orchestrator.steplog import Entry
+from orchestrator.records.bookkeeper import Bookkeeper
+from orchestrator.records.facts import Checkpoint
+from orchestrator.records.scoreboard import Scoreboard
+from orchestrator.records.status import JobView
+from orchestrator.records.steplog import Entry
+from orchestrator.records.timeline import Timeline
 from orchestrator.supervisor import Supervisor, Work
-from orchestrator.timeline import Timeline
 from workers.errors import LockstepError
 from workers.protocol import Fault, TrainJob
 

@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from orchestrator.facts import JobState, WorkerState, WorkerStatus
-from orchestrator.pace import BOUNDS
-from orchestrator.status import JobStatus, JobView
+from orchestrator.records.facts import JobState, WorkerState, WorkerStatus
+from orchestrator.records.pace import BOUNDS
+from orchestrator.records.status import JobStatus, JobView
 from workers.errors import InputError
 
 if TYPE_CHECKING:

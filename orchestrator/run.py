@@ -16,12 +16,12 @@ from orchestrator.gang import Outcome, Policy
 from orchestrator.interruption import Interruption
 from orchestrator.metrics import MetricsServer
 from orchestrator.prepare import Origin, find_origin, resolve
-from orchestrator.scoreboard import Scoreboard
+from orchestrator.records.scoreboard import Scoreboard
+from orchestrator.records.status import JobView
+from orchestrator.records.steplog import Entry, StepLog
+from orchestrator.records.timeline import Timeline
 from orchestrator.sessions import Session, announced
 from orchestrator.spec import JobSpec
-from orchestrator.status import JobView
-from orchestrator.steplog import Entry, StepLog
-from orchestrator.timeline import Timeline
 from workers.checkpoint.retention import erase
 from workers.errors import InputError, UnreachableError
 from workers.protocol import TrainJob

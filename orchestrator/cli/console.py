@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from orchestrator.cli.panel import line, panel
-from orchestrator.status import JobView
-from orchestrator.steplog import Entry, EventEntry, Kind
+from orchestrator.records.status import JobView
+from orchestrator.records.steplog import Entry, EventEntry, Kind
 
 if TYPE_CHECKING:
     from rich.text import Text

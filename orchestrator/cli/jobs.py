@@ -103,7 +103,7 @@ def events(
     """What has happened to a running job, a line each; steps are left out."""
     from orchestrator.cli.console import sentence
     from orchestrator.control import reach
-    from orchestrator.steplog import EventEntry
+    from orchestrator.records.steplog import EventEntry
 
     with reach(job, cluster) as running:
         lines = running.story() if story else []

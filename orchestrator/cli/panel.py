@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import format as fmt
-from orchestrator.facts import JobState, WorkerState, WorkerStatus
-from orchestrator.ledger import Goodput
-from orchestrator.status import JobStatus, JobView
+from orchestrator.records.facts import JobState, WorkerState, WorkerStatus
+from orchestrator.records.ledger import Goodput
+from orchestrator.records.status import JobStatus, JobView
 from workers.protocol import Activity
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from orchestrator.cli import format as fmt
-from orchestrator.facts import JobState, WorkerState
-from orchestrator.ledger import Goodput
-from orchestrator.status import WORKER_PHASE, JobStatus, JobView
+from orchestrator.records.facts import JobState, WorkerState
+from orchestrator.records.ledger import Goodput
+from orchestrator.records.status import WORKER_PHASE, JobStatus, JobView
 from workers.protocol import Activity
 
 if TYPE_CHECKING:

@@ -41,9 +41,9 @@ def run(
     """Train a job on this machine (or a running Ray cluster) and follow it to the end."""
     from orchestrator.cli.console import Console
     from orchestrator.cli.report import print_report
+    from orchestrator.records.timeline import Timeline, process_began
     from orchestrator.run import Options, execute, prepare
     from orchestrator.spec import load_job
-    from orchestrator.timeline import Timeline, process_began
     from workers.errors import InputError
 
     if resume and fresh:

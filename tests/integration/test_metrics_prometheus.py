@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.metrics import MetricsServer
-from orchestrator.scoreboard import Scoreboard
-from orchestrator.status import JobView
+from orchestrator.records.scoreboard import Scoreboard
+from orchestrator.records.status import JobView
 from tests.support.events import FakeWorker, train_job
 from tests.support.replay import STEPS, play, story
 from workers.protocol import Activity, Usage

@@ -7,9 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from orchestrator.facts import JobState
-from orchestrator.scoreboard import Scoreboard
-from orchestrator.steplog import Entry
+from orchestrator.records.facts import JobState
+from orchestrator.records.scoreboard import Scoreboard
+from orchestrator.records.steplog import Entry
 from tests.support.events import FakeWorker, train_job
 from workers.protocol import Activity, Event, Fault, Membership, Usage
 

@@ -48,9 +48,9 @@ RAY_FILES = {
 #: Pure functions of plain data: time comes in with events, seeds are arguments, effects are somebody else's.
 PURE = [
     "orchestrator/gang/",
-    "orchestrator/ledger.py",
-    "orchestrator/pace.py",
-    "orchestrator/status.py",
+    "orchestrator/records/ledger.py",
+    "orchestrator/records/pace.py",
+    "orchestrator/records/status.py",
     "orchestrator/spec/explain.py",
     "orchestrator/spec/problems.py",
     "orchestrator/spec/yaml_lines.py",

@@ -7,10 +7,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from orchestrator.facts import JobState
 from orchestrator.metrics import JobsCollector, MetricsServer
-from orchestrator.scoreboard import Scoreboard
-from orchestrator.status import JobView
+from orchestrator.records.facts import JobState
+from orchestrator.records.scoreboard import Scoreboard
+from orchestrator.records.status import JobView
 from tests.support.events import BATCH, FakeWorker, train_job
 from tests.support.replay import STEPS, play, story
 from workers.errors import InputError

@@ -10,9 +10,9 @@ from contextlib import suppress
 import pytest
 
 from orchestrator.cli.console import Console
-from orchestrator.scoreboard import Scoreboard
-from orchestrator.status import JobView
-from orchestrator.steplog import EventEntry, Kind, StepEntry
+from orchestrator.records.scoreboard import Scoreboard
+from orchestrator.records.status import JobView
+from orchestrator.records.steplog import EventEntry, Kind, StepEntry
 from tests.support.events import FakeWorker, train_job
 from tests.support.replay import STEPS, play, story
 from workers.protocol import Activity

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from orchestrator.cli.report import print_report
-from orchestrator.scoreboard import Scoreboard
+from orchestrator.records.scoreboard import Scoreboard
 from tests.support.events import FakeWorker, train_job
 from tests.support.replay import STEPS, play, story
 

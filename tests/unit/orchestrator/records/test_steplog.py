@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.steplog import EventEntry, Kind, StepEntry, StepLog
+from orchestrator.records.steplog import EventEntry, Kind, StepEntry, StepLog
 from workers.errors import AccessError
 
 

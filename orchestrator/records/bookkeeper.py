@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from orchestrator.facts import Failure, JobState
 from orchestrator.gang.commands import Dismiss, Form, Hire, Hold
 from orchestrator.gang.events import Committed, Drain, Pause, Recalled, Resize, Resume
 from orchestrator.gang.states import Outcome
-from orchestrator.scoreboard import Scoreboard
-from orchestrator.steplog import Entry, EventEntry, Kind
+from orchestrator.records.facts import Failure, JobState
+from orchestrator.records.scoreboard import Scoreboard
+from orchestrator.records.steplog import Entry, EventEntry, Kind
+from orchestrator.records.timeline import Timeline
 from orchestrator.supervisor import Happening
-from orchestrator.timeline import Timeline
 from workers.protocol import Event, Formed, Lost, Memory, Placed, Stacks
 
 

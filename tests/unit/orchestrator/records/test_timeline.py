@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator import timeline
-from orchestrator.timeline import Timeline
+from orchestrator.records import timeline
+from orchestrator.records.timeline import Timeline
 
 
 def test_all_time_belongs_to_a_phase(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 
-from orchestrator.facts import Checkpoint, Failure, JobState
-from orchestrator.ledger import Ledger
-from orchestrator.status import JobStatus, JobView
-from orchestrator.steplog import Entry, EventEntry, Kind, StepEntry
+from orchestrator.records.facts import Checkpoint, Failure, JobState
+from orchestrator.records.ledger import Ledger
+from orchestrator.records.status import JobStatus, JobView
+from orchestrator.records.steplog import Entry, EventEntry, Kind, StepEntry
 from workers.protocol import (
     Broken,
     Evaluated,

@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from orchestrator.bookkeeper import Bookkeeper
-from orchestrator.facts import JobState
 from orchestrator.gang.commands import Announce, Commit, Dismiss, Form, Hire, Hold, Recall
 from orchestrator.gang.events import Committed, Drain, Interrupted, Pause, Recalled, Resize, Resume, Tick
 from orchestrator.gang.states import Outcome
-from orchestrator.scoreboard import Scoreboard
-from orchestrator.steplog import Entry, EventEntry, Kind, StepEntry
-from orchestrator.timeline import Timeline
+from orchestrator.records.bookkeeper import Bookkeeper
+from orchestrator.records.facts import JobState
+from orchestrator.records.scoreboard import Scoreboard
+from orchestrator.records.steplog import Entry, EventEntry, Kind, StepEntry
+from orchestrator.records.timeline import Timeline
 from tests.support.events import FakeWorker, train_job
 from workers.protocol import Activity, Fault, Membership, Memory, Placed, Stacks
 from workers.protocol import Hold as HoldOrder

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestrator.facts import (
+from orchestrator.records.facts import (
     Checkpoint,
     Disagreement,
     Failure,
@@ -17,8 +17,8 @@ from orchestrator.facts import (
     json_float,
     json_floats,
 )
-from orchestrator.ledger import Goodput
-from orchestrator.pace import Mark, Pace
+from orchestrator.records.ledger import Goodput
+from orchestrator.records.pace import Mark, Pace
 from workers.protocol import (
     Broken,
     Evaluated,

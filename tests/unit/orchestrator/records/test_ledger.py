@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.ledger import Ledger
+from orchestrator.records.ledger import Ledger
 from tests.support.events import FakeWorker
 from workers.protocol import Activity
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.facts import Checkpoint, JobState, WorkerState
-from orchestrator.scoreboard import Scoreboard
-from orchestrator.steplog import Entry, EventEntry, Kind, StepEntry
+from orchestrator.records.facts import Checkpoint, JobState, WorkerState
+from orchestrator.records.scoreboard import Scoreboard
+from orchestrator.records.steplog import Entry, EventEntry, Kind, StepEntry
 from tests.support.events import FakeWorker, train_job
 from tests.support.replay import STEPS, play, story
 from workers.protocol import Activity

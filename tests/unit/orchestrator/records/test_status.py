@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.facts import Failure, JobState, WorkerState
-from orchestrator.ledger import Ledger
-from orchestrator.status import JobStatus
+from orchestrator.records.facts import Failure, JobState, WorkerState
+from orchestrator.records.ledger import Ledger
+from orchestrator.records.status import JobStatus
 from tests.support.events import BATCH, FakeWorker, train_job
 from workers.protocol import Activity, Event, Fault, Membership, Usage
 

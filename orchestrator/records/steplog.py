@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from orchestrator.facts import json_float, json_floats
+from orchestrator.records.facts import json_float, json_floats
 from workers.errors import AccessError
 
 
