@@ -168,7 +168,8 @@ def _step_done(gang: Gang, event: StepDone, now: float) -> Step:
 
 
 def _evaluated(gang: Gang, event: Evaluated, now: float) -> Step:
-    return replace(gang, progress_at=now), ()
+    took = max(gang.evaluation_seconds, now - gang.progress_at)  # since the step before it
+    return replace(gang, progress_at=now, evaluation_seconds=took), ()
 
 
 def _finished(gang: Gang, event: Finished, now: float) -> Step:

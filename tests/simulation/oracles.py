@@ -1,0 +1,175 @@
+"""What must be true of every life, checked while it is lived and at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.exit_codes import INTERRUPTED
+from orchestrator.gang import Gang, Outcome, Policy
+from orchestrator.gang.commands import Form
+from orchestrator.supervisor import Happening
+from tests.simulation.meeting import Key
+from workers.protocol import Failed, Fault, Lost, Membership, Memory, StepDone
+
+if TYPE_CHECKING:
+    from tests.simulation.worker import SimWorker
+    from tests.simulation.world import World
+
+
+#: Workers of a job that was never trained that may fail to start; one out of reach dies unseen.
+_START_FAILURES = Policy(virtual_ranks=1).start_failures
+
+
+class Violation(Exception):
+    """A life in which something happened that never must."""
+
+
+class Oracles:
+    """Sees what the supervisor sees, and what it cannot see."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.violated: Violation | None = None
+        self.generations = 0
+        self._generation = -1
+        self._formed: tuple[int, int] = (-1, 0)  # the newest generation that agreed on a state, and its step
+        self._issued: set[tuple[int, str]] = set()  # generations of this supervisor, and where they meet
+        self._known = 0  # the highest step that the supervisor has heard of
+        self._furthest = 0  # the highest step that anybody applied
+        self._starts = 0  # that were not got through
+        self._deaths: list[tuple[int, int]] = []  # in which generation, and step
+        self._latest = 0  # the step that was heard of last
+        self._heard: dict[int, list[int]] = {}  # that when a death was heard of → generations
+
+    def violation(self, text: str) -> Violation:
+        """To be raised; it is remembered, whoever catches it."""
+        self.violated = self.violated or Violation(text)
+        return self.violated
+
+    # --- what the supervisor sees ---
+
+    def happened(self, what: Happening) -> None:
+        """See `orchestrator.supervisor.Observer`."""
+        if isinstance(what, StepDone):
+            self._step_done(what)
+        elif isinstance(what, Form):
+            self._form(what.membership)
+        elif isinstance(what, (Lost, Failed)):
+            self._heard.setdefault(self._latest, []).append(self._generation)
+
+    def _step_done(self, event: StepDone) -> None:
+        self._known = max(self._known, event.step)
+        self._latest = event.step
+        worker = self._world.crew.workers.get(event.worker)
+        generation, step = self._formed
+        if worker is not None and event.generation < generation and event.step > step:
+            raise self.violation(f"{event.worker} went on to step {event.step} in an older generation")
+
+    def _form(self, membership: Membership) -> None:
+        if membership.generation <= self._generation:
+            raise self.violation(f"generation {membership.generation} after {self._generation}")
+        self._generation = membership.generation
+        self._issued.add((membership.generation, membership.store))
+        self.generations += 1
+        workers = self._world.crew.workers
+        draining = self._world.draining
+        able = [worker for worker in workers.values() if _is_well(worker) and worker.node not in draining]
+        best = max((worker.step or 0 for worker in able), default=0)
+        chosen = [workers[name].step or 0 for name in membership.workers if name in workers]
+        if self._known and best >= self._known > max(chosen, default=0):
+            text = f"step {self._known} is lost, and a worker that was left out holds {best}"
+            raise self.violation(text)
+
+    def adopted(self, memories: Sequence[Memory]) -> None:
+        """A new supervisor knows what those know who are alive."""
+        known = [memory.membership for memory in memories if memory.membership is not None]
+        self._generation = max((membership.generation for membership in known), default=-1)
+        self._issued = {(membership.generation, membership.store) for membership in known}
+        self._formed = min(self._formed, (self._generation, self._formed[1]))
+
+    # --- what it does not see ---
+
+    def exchanged(self, membership: Membership, key: Key, values: dict[str, Any]) -> None:
+        """All have come to an exchange."""
+        if key[0] == "step":
+            rows = [values[name] for name in membership.workers]
+            hosted = sorted(vrank for _, _, vranks, _ in rows for vrank in vranks)
+            if hosted != list(range(self._world.plan.virtual_ranks)):
+                raise self.violation(f"step {key[1]} is computed from virtual ranks {hosted}")
+            if {row[:2] for row in rows} != {(key[1] - 1, self._world.history[key[1] - 1])}:
+                raise self.violation(f"step {key[1]} is computed from different states: {values}")
+        elif key[0] == "agree":
+            step = max(step for step, _ in values.values())
+            issued = (membership.generation, membership.store) in self._issued
+            if issued and membership.generation > self._formed[0]:
+                self._formed = (membership.generation, step)
+
+    def applied(self, worker: SimWorker, generation: int) -> None:
+        """A worker has applied a step."""
+        step = worker.step or 0
+        self._furthest = max(self._furthest, step)
+        if worker.state != self._world.history[step]:
+            raise self.violation(f"{worker.name} holds a wrong state after step {step}")
+        if not worker.dismissed and generation < self._formed[0] and step > self._formed[1]:
+            raise self.violation(f"{worker.name} applied {step} in generation {generation}")
+
+    def died(self, worker: SimWorker) -> None:
+        """A process is gone."""
+        self._starts += worker.phase == "starting"
+        if worker.begun is not None and worker.membership is not None:
+            self._deaths.append((worker.membership.generation, worker.begun))
+
+    # --- the end ---
+
+    def ended(self, state: Gang, outcome: Outcome) -> None:
+        """The job ended as it may, with all that it has to leave behind."""
+        plan, store = self._world.plan, self._world.store
+        if outcome.done:
+            if self._furthest < plan.steps and plan.resume_step != plan.steps:
+                raise self.violation(f"done after {self._furthest} of {plan.steps} steps")
+            if plan.save_every is not None and store.newest != plan.steps:
+                raise self.violation(f"done, and the newest checkpoint is that of {store.newest}")
+        elif outcome.exit_code == INTERRUPTED:
+            if "interrupt" not in self._kinds:
+                raise self.violation("interrupted, and nobody asked for it")
+        elif outcome.fault is None or not self._may_end_of(outcome.fault):
+            raise self.violation(f"ended for no good reason: {outcome}")
+
+    @property
+    def _kinds(self) -> list[str]:
+        return [kind for kind, _ in self._world.happened]
+
+    def _may_end_of(self, fault: Fault) -> bool:
+        kinds = self._kinds
+        match fault:
+            case Fault.USER:
+                return "user error" in kinds
+            case Fault.POISON:
+                return "poison" in kinds or self._died_alike()
+            case Fault.LINK:
+                return any("partition" in kind for kind in kinds)
+            case Fault.INTERNAL:
+                return kinds.count("internal") > 2 or self._starts >= _START_FAILURES
+            case Fault.CRASH:
+                # A process that dies before it can say that it had begun the step is not suspected.
+                return self._starts >= _START_FAILURES or "poison" in kinds
+            case Fault.MEMORY:
+                return kinds.count("memory") > 3
+            case _:
+                return False
+
+    def _died_alike(self) -> bool:
+        """Whether workers died in one step, one after another: really, or as far as the supervisor can tell,
+        which hears late of steps, or never."""
+        heard = [deaths for deaths in self._heard.values() if len(set(deaths)) > 1]
+        return bool(heard) or any(
+            one != other and abs(step - same) <= 1
+            for one, step in self._deaths
+            for other, same in self._deaths
+        )
+
+
+def _is_well(worker: SimWorker) -> bool:
+    out_of_order = worker.frozen or worker.hung or worker.broke_down
+    return worker.alive and not (out_of_order or worker.cut or worker.unreachable)
