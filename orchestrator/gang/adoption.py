@@ -38,6 +38,9 @@ from workers.protocol import (
     StepDone,
 )
 
+#: Names that one supervisor is taken to have used, at least.
+_NAMES = 100
+
 #: What says where a member is, if it came from the current generation.
 _STAGES: dict[type, Stage] = {
     Formed: Stage.TRAINING,
@@ -76,7 +79,7 @@ def adopt(
         ticked=now,
         balanced_at=now,
         digested=any(_remembers_digest(memory.events) for memory in memories),
-        hiring=Hiring(named=1 + max((_number(memory.worker) for memory in memories), default=-1)),
+        hiring=Hiring(named=_unused(crew, membership)),
     )
     gang, commands = _go_on(gang, memories, now)
     for failure in _unheard_failures(memories):
@@ -158,6 +161,12 @@ def _unheard_failures(memories: Sequence[Memory]) -> list[Failed]:
 
 def _remembers_digest(events: Iterable[Report]) -> bool:
     return any(isinstance(report, Finished) and report.state_digest is not None for report in events)
+
+
+def _unused(crew: Iterable[str], membership: Membership | None) -> int:
+    """A number after all names that may have been given: the next hundred, since some of those are gone."""
+    known = [*crew, *(membership.workers if membership is not None else ())]
+    return (max(map(_number, known), default=0) // _NAMES + 1) * _NAMES
 
 
 def _number(worker: str) -> int:

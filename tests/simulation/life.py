@@ -13,7 +13,7 @@ from orchestrator.supervisor import Supervisor
 from tests.simulation.crew import SupervisorDied
 from tests.simulation.plan import Plan, plan
 from tests.simulation.world import World
-from workers.protocol import Beat, Memory, News
+from workers.protocol import Beat, Fault, Memory, News
 
 #: A job that stands still for so long at the end of its troubles is told to go on.
 _PAUSED_SECONDS = 12.0
@@ -163,4 +163,5 @@ def bound(plan: Plan) -> float:
     """Seconds in which a job must have ended."""
     policy = plan.policy
     once = policy.gather + policy.starting + policy.alone + 4 * policy.retry_max + plan.patience + 20.0
-    return once * (2 + len(plan.troubles))
+    tries = (policy.budgets[Fault.LINK] or 0) + 1  # of workers that cannot reach one another
+    return once * (2 + len(plan.troubles)) + tries * (plan.patience + policy.grace + 2 * plan.tick)

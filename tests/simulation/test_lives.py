@@ -23,6 +23,7 @@ ONCE_WRONG = {
     1986: "a smaller generation left out the only worker that had applied the last step",
     22: "a supervisor died after a manifest was written and before it said so: workers waited for ever",
     6243: "a worker that fell silent after it was adopted while it started was waited for",
+    84783: "a new supervisor gave a worker the name of one that had died in the current generation",
     6318: "a worker that had failed to start while there was no supervisor was waited for",
 }
 

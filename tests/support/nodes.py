@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.support.ray_cluster import ROOT, STOP_SECONDS_MAX
+from tests.support.ray_cluster import SAYS, cluster_process, settings_on_loopback
 
 #: Ray notices in a second or two that a node is gone, and not after half a minute.
 _HEALTH = {
@@ -49,42 +46,12 @@ class Nodes:
 @contextmanager
 def ray_nodes(*, nodes: int, cpus: int) -> Iterator[Nodes]:
     """Start a cluster; stop it in the end, whatever happens."""
-    folder = tempfile.mkdtemp(prefix="ls-ray-")
-    settings = {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        **_HEALTH,
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.nodes", str(nodes), str(cpus), folder],
-        cwd=ROOT,
-        env={**os.environ, **settings},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    if process.stdin is None or process.stdout is None:
-        raise RuntimeError("the process has no pipes")
-    try:
-        line = next((line for line in process.stdout if line.startswith("{")), None)
-        if line is None:
-            raise RuntimeError(f"Ray did not start; its logs are in {folder}")
+    settings = {**settings_on_loopback(), **_HEALTH}
+    with cluster_process("tests.support.nodes", (nodes, cpus), settings) as (process, line):
         facts = json.loads(line)
         yield Nodes(
             address=facts["address"], environment=settings, ids=tuple(facts["nodes"]), process=process
         )
-    finally:
-        process.stdin.close()
-        process.stdout.close()
-        try:
-            process.wait(STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main(nodes: int, cpus: int, folder: str) -> None:
@@ -95,7 +62,7 @@ def main(nodes: int, cpus: int, folder: str) -> None:
     cluster = Cluster(initialize_head=True, head_node_args={**common, "num_cpus": 0, "temp_dir": folder})
     added = [cluster.add_node(**common, num_cpus=cpus, wait=True) for _ in range(nodes)]
     by_id = {node.node_id: node for node in added}
-    print(json.dumps({"address": cluster.address, "nodes": list(by_id)}), flush=True)
+    print(SAYS + json.dumps({"address": cluster.address, "nodes": list(by_id)}), flush=True)
     for line in sys.stdin:
         for info in by_id[line.strip()].all_processes["raylet"]:
             os.kill(info.process.pid, signal.SIGKILL)
