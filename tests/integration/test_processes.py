@@ -48,7 +48,8 @@ def toy(how: str, **changes: object) -> TrainJob:
 
 
 @pytest.mark.parametrize(
-    ("how", "words"), [("die", r"^worker-\d died$"), ("raise", r"in loss\n.*\n *KeyError: 'broken'\n")]
+    ("how", "words"),
+    [("die", r"^worker-\d died: exit code 9$"), ("raise", r"in loss\n.*\n *KeyError: 'broken'\n")],
 )
 def test_a_worker_that_breaks_down_is_the_cause_and_not_those_that_miss_it(how, words):
     with pytest.raises(JobFailed, match=words):
