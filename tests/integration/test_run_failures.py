@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -73,23 +72,6 @@ def test_a_run_that_resumes_and_fails_before_it_saves_names_where_it_came_from(
     assert again.code == 1
     assert [*again.steps] == [11, 12, 13]
     assert "the last good checkpoint is of step 10: continue from it with --resume" in again.err
-
-
-@pytest.mark.slow
-def test_a_worker_that_is_killed_is_named(lockstep: Lockstep, long_job: BitsJob) -> None:
-    with lockstep.running(long_job.file, "--workers", 3) as running:
-        log = running.wait_for(lambda log: len(steps_of(log)) >= 50, "step 50")
-        (ready,) = [e for e in log if e["kind"] == "ready" and e["worker"] == "worker-1"]
-        os.kill(int(re.findall(r"process (\d+)", ready["reason"])[0]), signal.SIGKILL)
-        result = running.result()
-    assert result.code == 1
-    assert result.json["failure"]["worker"] == "worker-1"
-    assert re.search(
-        r"worker-1 failed \(peer\): the process died: .+\n  → the last good checkpoint", result.err
-    )
-    assert "continue from it with --resume" in result.err
-    assert "Traceback" not in result.err
-    assert len(result.out.splitlines()) == 1  # nothing but the JSON
 
 
 @pytest.mark.slow
