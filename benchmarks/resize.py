@@ -55,7 +55,8 @@ def run(folder: Path, number: int) -> list[tuple[str, float, float]]:
     command = [
         LOCKSTEP, "run", str(ROOT / "examples/text/job.yaml"), "--workers", "1", "--log", str(log),
         "--metrics", "127.0.0.1:0", "--set", "stop.steps=100000",
-        "--set", f"data.train.uri={folder}/train", "--set", f"checkpoint.uri={folder}/runs-{number}",
+        "--set", f"data.train.uri={folder}/train", "--set", f"data.eval.uri={folder}/eval",
+        "--set", f"checkpoint.uri={folder}/runs-{number}",
     ]  # fmt: skip
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
         try:
