@@ -30,36 +30,42 @@ def prepare() -> None:
     faulthandler.register(_SIGNAL, file=file, all_threads=True)
 
 
-def end(pid: int, *, stacks: bool, timeout: float = 0.5) -> str:
-    """On the worker's machine: kill a process; returns its stacks, or nothing if it did not write any."""
+def end(pid: int, *, stacks: bool, timeout: float = 3.0) -> str:
+    """On the worker's machine: kill a process; returns its stacks, or in brackets why there are none.
+
+    Args:
+        pid: the process.
+        stacks: whether to ask for its stacks first.
+        timeout: seconds to wait for them; on a crowded machine it may not run for a while.
+    """
     text = ""
     if stacks:
-        with suppress(OSError):
+        try:
             text = _ask(pid, timeout)
+        except OSError as error:  # it is gone, or never was ready to write them
+            text = f"(no stacks: {error})"
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     return text
 
 
 def _ask(pid: int, timeout: float) -> str:
-    file = _find(pid)
-    if file is None:
-        return ""
-    os.kill(pid, _SIGNAL)
-    os.kill(pid, signal.SIGCONT)  # it may be stopped
-    deadline, size = time.monotonic() + timeout, 0
-    while time.monotonic() < deadline:
-        time.sleep(_LOOK_SECONDS)
-        before, size = size, file.stat().st_size
-        if size and size == before:
-            break
-    return file.read_text(errors="replace")
+    with _find(pid).open(errors="replace") as file:  # what it wrote is there even if it dies of writing it
+        os.kill(pid, _SIGNAL)
+        os.kill(pid, signal.SIGCONT)  # it may be stopped
+        deadline, size = time.monotonic() + timeout, 0
+        while time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+            before, size = size, os.fstat(file.fileno()).st_size
+            if size and size == before:
+                break
+        return file.read() or f"(no stacks: process {pid} did not write any within {timeout:g} s)"
 
 
-def _find(pid: int) -> Path | None:
+def _find(pid: int) -> Path:
     """The file in which a process writes its stacks: it has no name any more, but its owner has it open."""
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError):
             if _NAME in os.readlink(entry):
                 return entry
-    return None
+    raise ProcessLookupError(f"process {pid} has not opened a file for them")

@@ -99,7 +99,7 @@ class Bookkeeper:
             case Dismiss():
                 self._dismissed(what, now)
             case Stacks():
-                self._event(Kind.STACKS, what.text or "it wrote no stacks", worker=what.worker)
+                self._event(Kind.STACKS, what.text, worker=what.worker)
             case Recalled(step=step):
                 found = f"the checkpoint of step {step}" if step is not None else "no checkpoint"
                 self._event(Kind.NOTE, f"no worker is left that holds the state; there is {found}")

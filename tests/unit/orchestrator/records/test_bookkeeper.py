@@ -128,7 +128,6 @@ FORM = Form(
         (Dismiss(worker="b", why="shrink"), Kind.DISMISSED, None, "shrink"),
         (Dismiss(worker="b", why="silent", stacks=True), Kind.WORKER_LOST, "hang", "silent"),
         (Stacks(worker="b", text="File stuck.py"), Kind.STACKS, None, "File stuck.py"),
-        (Stacks(worker="b", text=""), Kind.STACKS, None, "it wrote no stacks"),
         (Recalled(step=50), Kind.NOTE, None, "no worker is left that holds the state; there is"),
         (Recalled(step=None), Kind.NOTE, None, "there is no checkpoint"),
         (Resize(workers=4), Kind.WISH, "resize", "4 workers"),
