@@ -2,10 +2,14 @@
 
 A worker lets the interpreter write them into a file on a signal, from within the signal's handler, which
 needs no lock that the hanging thread may hold. Whoever ends the worker sends the signal and reads the file.
+
+The handler also reads the frames of threads other than its own, and crashes if they change under its eyes. So
+the signal goes to the busiest thread: in a loop it is the one that holds the interpreter's lock.
 """
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import os
 import signal
@@ -17,7 +21,8 @@ from typing import IO
 
 _SIGNAL = signal.SIGUSR1
 _NAME = "lockstep-stacks-"
-_LOOK_SECONDS = 0.01
+_LOOK_SECONDS = 0.02
+_SETTLED_LOOKS = 10  # without a further word: it may have to wait for a core between two of them
 _kept: list[IO[str]] = []  # the file stays open as long as the process lives
 
 
@@ -51,15 +56,32 @@ def end(pid: int, *, stacks: bool, timeout: float = 3.0) -> str:
 
 def _ask(pid: int, timeout: float) -> str:
     with _find(pid).open(errors="replace") as file:  # what it wrote is there even if it dies of writing it
-        os.kill(pid, _SIGNAL)
+        thread = _busiest_thread(pid)
+        if ctypes.CDLL(None, use_errno=True).tgkill(pid, thread, _SIGNAL):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         os.kill(pid, signal.SIGCONT)  # it may be stopped
-        deadline, size = time.monotonic() + timeout, 0
-        while time.monotonic() < deadline:
+        deadline, size, settled = time.monotonic() + timeout, 0, 0
+        while settled < _SETTLED_LOOKS and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
             before, size = size, os.fstat(file.fileno()).st_size
-            if size and size == before:
-                break
+            settled = settled + 1 if size and size == before else 0
         return file.read() or f"(no stacks: process {pid} did not write any within {timeout:g} s)"
+
+
+def _busiest_thread(pid: int) -> int:
+    """The thread that ran most in the last moment; if none did, the one that ever did."""
+    before = _run_nanoseconds(pid)
+    time.sleep(_LOOK_SECONDS)
+    after = _run_nanoseconds(pid)
+    return max(after, key=lambda thread: (after[thread] - before.get(thread, 0), after[thread]), default=pid)
+
+
+def _run_nanoseconds(pid: int) -> dict[int, int]:
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # it has ended meanwhile
+            found[int(task.name)] = int((task / "schedstat").read_text().split()[0])
+    return found
 
 
 def _find(pid: int) -> Path:

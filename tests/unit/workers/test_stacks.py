@@ -55,6 +55,22 @@ def test_the_stacks_are_those_of_all_threads():
         assert end(process.pid, stacks=True, timeout=5.0).count("most recent call first") >= 1
 
 
+@pytest.mark.parametrize("_", range(5))
+def test_a_loop_in_another_thread_does_not_change_while_it_is_written(_):
+    busy = """
+    from pathlib import Path
+    from threading import Thread
+    def spin():
+        while True: Path('/proc/self/stat').read_bytes()
+    Thread(target=spin, daemon=True).start()
+    import time; time.sleep(600)"""
+    with child(busy) as process:
+        text = end(process.pid, stacks=True)
+        assert "in spin" in text
+        assert "in stuck" in text, "of all threads"
+        assert process.wait(30) == -signal.SIGKILL
+
+
 def test_a_process_that_was_stopped_gives_them_too():
     with child(HANGS["in a loop"]) as process:
         os.kill(process.pid, signal.SIGSTOP)
