@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Condition, Thread
 
-import numpy as np
-
 from workers.data.decoder import Decoder
-from workers.data.order import OrderSettings
+from workers.data.order import OrderSettings, SampleOrder
 from workers.data.permutation import Int64
 from workers.data.reader import BlockReader, Request, read_ahead
 from workers.data.schedule import Schedule
 from workers.recipe import Batch
 
 _JOIN_SECONDS = 5.0  # a fetch from a store that hangs is left to its own deadline
-_NOTHING: Int64 = np.empty(0, dtype=np.int64)
+#: Of each virtual rank at once: numpy's calls cost more than what they compute for a few samples.
+_LOOK_UP_SAMPLES = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +26,15 @@ class _Ready:
     place: tuple[int, int]  # step, virtual rank
     batch: Batch
     count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Addresses:
+    """Blocks and rows of samples `[start, stop)` of each hosted virtual rank, or as many as it has."""
+
+    start: int
+    stop: int
+    of: Mapping[int, tuple[Int64, Int64]]
 
 
 class Feed:
@@ -132,13 +140,27 @@ class Feed:
 
     def _requests(self) -> Iterator[Request]:
         """What each micro-batch reads, in step-major, then virtual-rank order."""
-        block_rows, order = self._reader.dataset.manifest.block_rows, None
+        block_rows = self._reader.dataset.manifest.block_rows
+        order: SampleOrder | None = None
+        found: _Addresses | None = None
         for step in self._steps:
             piece = self._schedule.at(step)
             if order is None or order.epoch != piece.epoch:
-                order = self._order.epoch(piece.epoch, block_rows, self._schedule.vranks)
+                order, found = self._order.epoch(piece.epoch, block_rows, self._schedule.vranks), None
+            if found is None or piece.start >= found.stop:
+                found = self._look_up(order, piece.start)
             for vrank in self._vranks:
-                blocks = rows = _NOTHING
-                if count := piece.counts[vrank]:
-                    blocks, rows = order.addresses(vrank, piece.start, piece.start + count)
-                yield Request(epoch=piece.epoch, blocks=blocks, rows=rows)
+                blocks, rows = found.of[vrank]
+                begin = piece.start - found.start
+                part = slice(begin, begin + piece.counts[vrank])
+                yield Request(epoch=piece.epoch, blocks=blocks[part], rows=rows[part])
+
+    def _look_up(self, order: SampleOrder, start: int) -> _Addresses:
+        """Where samples from `start` on are stored: those of a step, and of as many more as are cheap."""
+        micro_batch = self._schedule.micro_batch
+        stop = start + max(1, _LOOK_UP_SAMPLES // micro_batch) * micro_batch
+        of = {}
+        for vrank in self._vranks:
+            first, last = order.span(vrank)
+            of[vrank] = order.addresses(vrank, min(start, last - first), min(stop, last - first))
+        return _Addresses(start=start, stop=stop, of=of)
