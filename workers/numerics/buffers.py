@@ -6,7 +6,7 @@ reaches the other workers as plain bytes; what the others leave is dropped. No b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ class StepBuffers:
         self._model = model
         self._candidates = {name for name, _ in model.named_buffers()} - persistent
         self._constant: dict[str, _Seen] = {}
+        self._slots: list[_Slot] = []
         self._saved: list[Tensor] = []
         self._kept: list[Tensor] | None = None
 
@@ -50,10 +51,12 @@ class StepBuffers:
 
     def settle(self) -> None:
         """After discarded passes, and after a state was adopted: what is still a candidate is constant."""
+        self._slots = _slots(self._model)
         self._constant = self._seen(self._candidates)
 
     def begin(self) -> None:
         """Remember the buffers that this step starts from."""
+        self._slots = _slots(self._model)
         self._saved = [buffer.clone() for buffer in self._live()]
         self._kept = None  # virtual rank 0 may have no sample in this step
 
@@ -90,21 +93,46 @@ class StepBuffers:
             _copy(live, [part.clone().view(like.dtype).view(like.shape) for part, like in received])
 
     def _live(self) -> list[Tensor]:
-        return [buffer for name, buffer in self._model.named_buffers() if name not in self._constant]
+        return [slot.buffer for slot in self._slots if slot.name not in self._constant]
 
-    def _seen(self, names: set[str]) -> dict[str, _Seen]:
-        if not names:
-            return {}
-        return {n: _Seen(b, b._version) for n, b in self._model.named_buffers() if n in names}
+    def _seen(self, names: Collection[str]) -> dict[str, _Seen]:
+        return {s.name: _Seen(s.buffer, s.buffer._version) for s in self._slots if s.name in names}
 
     def _check_constants(self) -> None:
-        now = self._seen(set(self._constant))
+        now = self._seen(self._constant)
         for name, seen in self._constant.items():
             if not _same(seen, now.get(name)):
                 raise RecipeError(
                     f"buffer {name} changed in a step; it is not persistent and did not change at first",
                     fix="register it with persistent=True, so that it is kept in step on all workers",
                 )
+
+
+class _Slot(NamedTuple):
+    """Where a module keeps a buffer: a pass may put another tensor there. Walking all modules takes long."""
+
+    name: str
+    kept: dict[str, Tensor | None]
+    key: str
+
+    @property
+    def buffer(self) -> Tensor:
+        """What is there now."""
+        buffer = self.kept[self.key]
+        if buffer is None:
+            raise RecipeError(f"buffer {self.name} was set to None in a step", fix="keep a tensor there")
+        return buffer
+
+
+def _slots(model: nn.Module) -> list[_Slot]:
+    """Every buffer once, as `named_buffers` gives them."""
+    names = {id(buffer): name for name, buffer in model.named_buffers()}
+    return [
+        _Slot(names.pop(id(buffer)), module._buffers, key)
+        for module in model.modules()
+        for key, buffer in module._buffers.items()
+        if id(buffer) in names
+    ]
 
 
 class _Seen(NamedTuple):

@@ -54,8 +54,13 @@ class Tally:
                 fix="return the same names for every batch",
             )
         row = [loss, *(_number(name, values[name]) for name in self._names)]
-        numbers = [value.detach().to(self._exchange.device, torch.float64).reshape(()) for value in row]
-        self._rows.append(torch.stack(numbers) * weight)
+        if self._exchange.device.type == "cpu":  # the same numbers as below, for a tenth of the time
+            numbers = torch.tensor([value.item() for value in row], dtype=torch.float64)
+        else:
+            numbers = torch.stack(
+                [v.detach().to(self._exchange.device, torch.float64).reshape(()) for v in row]
+            )
+        self._rows.append(numbers.mul_(weight))
 
     def add_nothing(self) -> None:
         """The row of a virtual rank without a sample."""
