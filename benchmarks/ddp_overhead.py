@@ -51,7 +51,7 @@ def ours(case: Case, uri: str, steps: int, numerics: Numerics) -> float:
     job = TrainJob(
         name="overhead", recipe=case.recipe, params=case.params,
         sources={f"{module}.py": (case.folder / f"{module}.py").read_bytes()}, source_folder=str(case.folder),
-        recipe_digest="", seed=0, virtual_ranks=case.virtual_ranks, batch_size=case.batch, steps=steps,
+        seed=0, virtual_ranks=case.virtual_ranks, batch_size=case.batch, steps=steps,
         train=DataSource(uri=uri, manifest_digest=dataset.manifest.digest, rows=dataset.rows),
         max_grad_norm=1.0, numerics=numerics,
     )  # fmt: skip

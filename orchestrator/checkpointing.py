@@ -72,16 +72,17 @@ def newest_intact(store: Store) -> tuple[Manifest, list[str]]:
     Raises:
         CheckpointError: there is none.
     """
-    notes: list[str] = []
+    found: list[CheckpointError] = []
     before: int | None = None
     while True:
         manifest, passed = newest(store, before=before)
-        notes += [str(problem) for problem in passed]
+        found += passed
         if manifest is None:
-            found = "; ".join(notes)
-            raise CheckpointError(f"no checkpoint can be restored: {found}", where=store.uri)
-        problems = verify(store, manifest)
-        if not problems:
-            return manifest, notes
-        notes += [str(problem) for problem in problems]
+            problems = "".join(f"\n  {problem.where}: {problem.what}" for problem in found)
+            fix = "start over with --fresh, or choose another name"
+            raise CheckpointError(f"no checkpoint can be restored:{problems}", where=store.uri, fix=fix)
+        damage = verify(store, manifest)
+        if not damage:
+            return manifest, [str(problem) for problem in found]
+        found += damage
         before = manifest.step

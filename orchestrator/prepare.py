@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.checkpointing import newest_intact
-from orchestrator.sources import collect_sources, recipe_digest
+from orchestrator.sources import collect_sources
 from orchestrator.spec import JobSpec
 from orchestrator.spec.model import Source
+from workers.checkpoint.compatibility import JobFacts, check_resume
 from workers.checkpoint.load import history
 from workers.checkpoint.manifest import Manifest
 from workers.data.dataset import Dataset
@@ -43,16 +44,14 @@ def resolve(spec: JobSpec, job_file: Path) -> TrainJob:
     Raises:
         InputError, UnreachableError: a data set is missing, empty or out of reach; see each.
     """
-    sources = collect_sources(job_file, spec.recipe)
     train = _pin(spec.data.train) if spec.data.train is not None else None
     held_out = _pin(spec.data.eval) if spec.data.eval is not None else None
     return TrainJob(
         name=spec.name,
         recipe=spec.recipe,
         params=spec.params,
-        sources=sources,
+        sources=collect_sources(job_file, spec.recipe),
         source_folder=str(job_file.absolute().parent),
-        recipe_digest=recipe_digest(spec.recipe, spec.params, sources),
         seed=spec.seed,
         virtual_ranks=spec.batch.virtual_ranks,
         batch_size=spec.batch.size,
@@ -80,7 +79,7 @@ def find_origin(job: TrainJob, *, resume: bool, fresh: bool) -> Origin:
 
     Raises:
         CheckpointError: there are checkpoints, and the caller said neither; or they are all damaged; or they
-            are beyond the job's last step.
+            are beyond the job's last step, or another job's.
     """
     if job.checkpoint_uri is None:
         if resume:
@@ -106,6 +105,8 @@ def _newest_intact(store: Store, job: TrainJob) -> Origin:
     if manifest.step > job.steps:
         what = f"the newest checkpoint is of step {manifest.step}, and the job stops at {job.steps}"
         raise CheckpointError(what, where=store.uri, fix="raise stop, or choose another name")
+    # The environment is the workers' business: what this machine is like does not matter.
+    check_resume(manifest, JobFacts.of(job, manifest.fingerprint))
     return Origin(manifest=manifest, notes=tuple(notes))
 
 

@@ -1,32 +1,46 @@
 """A job's workers as Ray actors: placed, heard, told and ended.
 
-The first workers get one placement group, all or none; each one that is hired later gets a group of its own,
-or the place of one that is gone. Workers are detached: they outlive whoever supervises them.
+Workers are detached: they outlive whoever supervises them.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError
-from ray.util.placement_group import placement_group, remove_placement_group
-from ray.util.scheduling_strategies import (
-    NodeAffinitySchedulingStrategy,
-    PlacementGroupSchedulingStrategy,
-)
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from clusters.types import Resources
+from orchestrator.lifelines import Lifelines
+from orchestrator.ray_places import Places, Slot
 from workers.actor import WorkerActor, end_process
-from workers.protocol import Beat, Fault, Lost, Memory, News, Order, Placed, Stacks, TrainJob
+from workers.protocol import (
+    Beat,
+    Event,
+    Fault,
+    Lost,
+    Memory,
+    News,
+    Order,
+    Placed,
+    Ready,
+    Stacks,
+    TrainJob,
+    Vanished,
+)
 
 #: How often a worker that has nothing to tell says that it is alive.
 _BEAT_SECONDS = 0.25
+#: How long Ray may take to say why a worker is gone whose connection has closed; then that is seen to.
+_WHY_SECONDS = 2.0
 #: How long a worker may take to tell what it remembers.
 _ADOPT_SECONDS = 3.0
 #: Calls that a worker actor serves at once: one poll, and orders beside it.
@@ -35,13 +49,7 @@ _EXIT_DETAIL = re.compile(r"Worker exit detail: (.+?)\.?(?: Some common causes|$
 _NODE_DIED = re.compile(r"node (has )?died|node was terminated|node is dead", re.IGNORECASE)
 
 
-@dataclass(eq=False)
-class _Slot:
-    """Room for one worker: a bundle of a placement group, and the node that it is on, once that is known."""
-
-    group: Any
-    bundle: int
-    node: str | None = None
+_Answer = Future[Any]
 
 
 @dataclass
@@ -49,7 +57,7 @@ class _Actor:
     """One worker."""
 
     handle: Any
-    slot: _Slot | None  # None for one that was adopted: which bundle it has is not known
+    slot: Slot | None  # None for one that was adopted: which bundle it has is not known
     heard: int = 0  # the number of the last event
     pid: int | None = None
     node: str | None = None
@@ -69,14 +77,17 @@ class RayCrew:
         self._job, self._job_ref = job, ray.put(job)
         self._each, self._run, self._namespace = each, run, namespace
         self._actors: dict[str, _Actor] = {}
-        self._free: list[_Slot] = []
-        self._groups: list[Any] = []
-        self._placing: dict[Any, tuple[Any, tuple[str, ...]]] = {}  # until a group is placed: who goes there
-        self._polls: dict[Any, str] = {}
-        self._places: dict[Any, str] = {}  # who was asked where it is
-        self._ending: dict[Any, str] = {}  # whose stacks are on their way
+        self._places = Places(each, f"{run}/")
+        # What Ray was asked for. Answers, and names of workers whose connection closed, arrive in a queue.
+        self._placing: dict[_Answer, tuple[Any, tuple[str, ...]]] = {}  # a group, and who goes there
+        self._polls: dict[_Answer, str] = {}
+        self._asked: dict[_Answer, str] = {}  # who was asked where it is
+        self._ending: dict[_Answer, str] = {}  # whose stacks are on their way
+        self._arrived: SimpleQueue[_Answer | str] = SimpleQueue()
+        self._lifelines = Lifelines(self._arrived.put)
         self._news: list[News] = []
         self._again: dict[str, float] = {}  # out of reach at the moment: when to poll again
+        self._unexplained: dict[str, float] = {}  # gone, but Ray does not say so: until when to wait
         # Ray publishes a function at its first call; at the time that this one is needed the network may be
         # what is broken.
         ray.wait([end_process.remote(0)], timeout=0)
@@ -84,15 +95,11 @@ class RayCrew:
     def hire(self, workers: Sequence[str], avoid: Collection[str] = ()) -> None:
         """See `orchestrator.supervisor.Crew.hire`."""
         waiting = list(workers)
-        for slot in [slot for slot in self._free if slot.node not in avoid]:
-            if waiting:
-                self._free.remove(slot)
-                self._news.append(Placed(workers=(waiting[0],)))
-                self._start(waiting.pop(0), slot)
-        first = not self._groups
-        for together in [waiting] if first else [[worker] for worker in waiting]:
-            if together:
-                self._place(tuple(together), avoid)
+        while waiting and (slot := self._places.take(avoid)) is not None:
+            self._news.append(Placed(workers=(waiting[0],)))
+            self._start(waiting.pop(0), slot)
+        for group, share in self._places.reserve(waiting, avoid):
+            self._placing[self._ask(group.ready())] = (group, share)
 
     def tell(self, worker: str, order: Order) -> None:
         """See `orchestrator.supervisor.Crew.tell`."""
@@ -101,19 +108,14 @@ class RayCrew:
 
     def hear(self, timeout: float) -> list[News]:
         """See `orchestrator.supervisor.Crew.hear`."""
-        now = time.monotonic()
-        for worker in [worker for worker, due in self._again.items() if due <= now]:
-            del self._again[worker]
+        for worker in _due(self._again):
             self._poll(worker)
-        refs = [*self._polls, *self._placing, *self._places, *self._ending]
-        if not refs:
-            time.sleep(timeout)
-            return []
-        done, _ = ray.wait(refs, num_returns=1, timeout=0 if self._news else timeout)
-        if done:
-            done, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
-        for ref in done:
-            self._take(ref)
+        for worker in _due(self._unexplained):
+            ray.kill(self._actors[worker].handle)
+        with suppress(Empty):
+            self._take(self._arrived.get(timeout=0 if self._news else timeout))
+            while True:
+                self._take(self._arrived.get_nowait())
         news, self._news = self._news, []
         return news
 
@@ -128,7 +130,7 @@ class RayCrew:
         if stacks and actor.pid is not None and actor.node is not None:
             there = NodeAffinitySchedulingStrategy(node_id=actor.node, soft=False)
             ending = end_process.options(scheduling_strategy=there)
-            self._ending[ending.remote(actor.pid)] = worker
+            self._ending[self._ask(ending.remote(actor.pid))] = worker
         else:
             ray.kill(actor.handle)
         self._forget(worker)
@@ -137,10 +139,9 @@ class RayCrew:
         """End all workers and give their room back."""
         for worker in list(self._actors):
             self.dismiss(worker)
-        if self._ending:  # they are the last to go
-            ray.wait(list(self._ending), num_returns=len(self._ending), timeout=1)
-        for group in self._groups:
-            remove_placement_group(group)
+        self._lifelines.close()
+        wait(self._ending, timeout=1)  # they are the last to go
+        self._places.close()
 
     def nodes(self) -> dict[str, str]:
         """Nodes of the cluster that are alive: id → name."""
@@ -164,29 +165,12 @@ class RayCrew:
                 continue  # it died meanwhile
             memories.append(memory)
             self._actors[memory.worker] = _Actor(handle=handle, slot=None, heard=memory.position)
-            self._places[handle.where.remote()] = memory.worker
-            self._poll(memory.worker)
-        groups: dict[str, Any] = ray.util.placement_group_table()
-        for facts in groups.values():
-            if facts["name"].startswith(prefix) and facts["state"] != "REMOVED":
-                self._groups.append(ray.util.get_placement_group(facts["name"]))
+            self._begin_to_hear(memory.worker)
+            self._look_after(memory.worker, memory.events)
+        self._places.adopt()
         return memories
 
-    # --- placing ---
-
-    def _place(self, workers: tuple[str, ...], avoid: Collection[str]) -> None:
-        selector = [{"ray.io/node-id": f"!in({','.join(sorted(avoid))})"}] * len(workers) if avoid else None
-        group = placement_group(
-            [_bundle(self._each)] * len(workers),
-            strategy="PACK",
-            name=f"{self._run}/{workers[0]}",
-            lifetime="detached",
-            bundle_label_selector=selector,
-        )
-        self._groups.append(group)
-        self._placing[group.ready()] = (group, workers)
-
-    def _start(self, worker: str, slot: _Slot) -> None:
+    def _start(self, worker: str, slot: Slot) -> None:
         handle = WorkerActor.options(  # type: ignore[attr-defined]
             name=f"{self._run}/{worker}",
             namespace=self._namespace,
@@ -194,51 +178,73 @@ class RayCrew:
             num_cpus=self._each.cpus,
             num_gpus=self._each.gpus,
             max_concurrency=_CONCURRENCY,
-            scheduling_strategy=PlacementGroupSchedulingStrategy(slot.group, slot.bundle),
+            scheduling_strategy=slot.strategy,
         ).remote(worker, self._job_ref)
         self._actors[worker] = _Actor(handle=handle, slot=slot)
-        self._places[handle.where.remote()] = worker
+        self._begin_to_hear(worker)
+
+    def _forget(self, worker: str) -> None:
+        actor = self._actors.pop(worker)
+        self._lifelines.forget(worker)
+        self._again.pop(worker, None)
+        self._unexplained.pop(worker, None)
+        for answers in (self._polls, self._asked):
+            for answer in [answer for answer, other in answers.items() if other == worker]:
+                del answers[answer]
+        if actor.slot is not None:
+            self._places.give_back(actor.slot)
+
+    # --- hearing ---
+
+    def _ask(self, ref: Any) -> _Answer:
+        answer: _Answer = ref.future()
+        answer.add_done_callback(self._arrived.put)
+        return answer
+
+    def _begin_to_hear(self, worker: str) -> None:
+        self._asked[self._ask(self._actors[worker].handle.where.remote())] = worker
         self._poll(worker)
 
     def _poll(self, worker: str) -> None:
         actor = self._actors[worker]
-        self._polls[actor.handle.poll.remote(actor.heard, _BEAT_SECONDS)] = worker
+        self._polls[self._ask(actor.handle.poll.remote(actor.heard, _BEAT_SECONDS))] = worker
 
-    def _forget(self, worker: str) -> None:
-        actor = self._actors.pop(worker)
-        self._again.pop(worker, None)
-        for refs in (self._polls, self._places):
-            for ref in [ref for ref, other in refs.items() if other == worker]:
-                del refs[ref]
-        if actor.slot is not None:
-            self._free.append(actor.slot)
+    def _look_after(self, worker: str, events: Iterable[Event]) -> None:
+        """From when it is ready on: before, nobody waits for it."""
+        for event in events:
+            if isinstance(event, Ready):
+                self._lifelines.watch(worker, event.store)
 
-    # --- hearing ---
-
-    def _take(self, ref: Any) -> None:
-        if ref in self._polls:
-            self._take_poll(self._polls.pop(ref), ref)
-        elif ref in self._placing:
-            group, workers = self._placing.pop(ref)
+    def _take(self, arrived: _Answer | str) -> None:
+        """An answer, which nobody may want any more; or the name of a worker whose connection closed."""
+        if isinstance(arrived, str):
+            if arrived in self._actors:
+                self._news.append(Vanished(worker=arrived))
+                self._unexplained[arrived] = time.monotonic() + _WHY_SECONDS
+        elif arrived in self._polls:
+            self._take_poll(self._polls.pop(arrived), arrived)
+        elif arrived in self._placing:
+            group, workers = self._placing.pop(arrived)
             if workers:
                 self._news.append(Placed(workers=workers))
-            slots = [_Slot(group, bundle) for bundle in range(len(group.bundle_specs))]
+            slots = self._places.slots(group)
             for worker in workers:
                 self._start(worker, slots.pop(0))
-            self._free += slots
-        elif ref in self._places:
-            actor = self._actors[self._places.pop(ref)]
+            for slot in slots:
+                self._places.give_back(slot)
+        elif arrived in self._asked:
+            actor = self._actors[self._asked.pop(arrived)]
             with suppress(RayError):  # its poll says the same
-                actor.pid, actor.node = ray.get(ref)
+                actor.pid, actor.node = arrived.result()
                 if actor.slot is not None:
                     actor.slot.node = actor.node
-        elif ref in self._ending:
+        elif arrived in self._ending:
             with suppress(RayError):  # its node is gone too
-                self._news.append(Stacks(worker=self._ending.pop(ref), text=ray.get(ref)))
+                self._news.append(Stacks(worker=self._ending.pop(arrived), text=arrived.result()))
 
-    def _take_poll(self, worker: str, ref: Any) -> None:
+    def _take_poll(self, worker: str, answer: _Answer) -> None:
         try:
-            numbered, pulse = ray.get(ref)
+            numbered, pulse = answer.result()
         except ActorUnavailableError:
             self._again[worker] = time.monotonic() + _BEAT_SECONDS
             return
@@ -251,12 +257,19 @@ class RayCrew:
         if numbered:
             self._actors[worker].heard = numbered[-1][0]
         self._poll(worker)
-        self._news += [event for _, event in numbered]
+        events = [event for _, event in numbered]
+        self._look_after(worker, events)
+        self._news += events
         self._news.append(Beat(worker=worker, pulse=pulse))
 
 
-def _bundle(each: Resources) -> dict[str, float]:
-    return {"CPU": each.cpus} | ({"GPU": each.gpus} if each.gpus else {})
+def _due(times: dict[str, float]) -> list[str]:
+    """Take out whose time has come."""
+    now = time.monotonic()
+    found = [worker for worker, due in times.items() if due <= now]
+    for worker in found:
+        del times[worker]
+    return found
 
 
 def _cause(text: str) -> str:

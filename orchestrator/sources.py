@@ -1,12 +1,9 @@
-"""The Python files that a recipe beside its job file may import, and a digest of what the recipe is."""
+"""The Python files that a recipe beside its job file may import."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from workers.errors import InputError
 
@@ -44,17 +41,6 @@ def collect_sources(job_file: Path, recipe: str) -> dict[str, bytes]:
             fix = "move the job file and its recipe into a folder of their own"
             raise InputError(what, where=str(folder), fix=fix)
     return dict(sorted(sources.items()))
-
-
-def recipe_digest(recipe: str, params: Mapping[str, Any], sources: Mapping[str, bytes]) -> str:
-    """SHA-256 in hex over the recipe's name, its parameters and its sources: equal means the same recipe."""
-    content = {
-        "recipe": recipe,
-        "params": params,
-        "sources": {name: hashlib.sha256(text).hexdigest() for name, text in sources.items()},
-    }
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _python_files(folder: Path) -> Iterator[Path]:

@@ -29,6 +29,7 @@ class Outbox:
         self._newest: dict[type, Numbered] = {}
         self._last = self._urgent = 0  # numbers of the last event, and of the last one that cannot wait
         self._kept, self._linger = kept, linger
+        self._lingers = False  # the reader only waits for what is urgent
 
     def put(self, event: Event) -> None:
         """Append an event."""
@@ -38,7 +39,8 @@ class Outbox:
             self._newest[type(event)] = (self._last, event)
             if not isinstance(event, StepDone):
                 self._urgent = self._last
-            self._changed.notify_all()
+            if not self._lingers or self._urgent == self._last:
+                self._changed.notify_all()
 
     def read(self, acknowledged: int, timeout: float) -> list[Numbered]:
         """All events after number `acknowledged`; waits for the first for at most `timeout` seconds."""
@@ -48,7 +50,9 @@ class Outbox:
             deadline = time.monotonic() + timeout
             if self._changed.wait_for(lambda: self._last > acknowledged, timeout):
                 linger = min(self._linger, deadline - time.monotonic())
+                self._lingers = True
                 self._changed.wait_for(lambda: self._urgent > acknowledged, linger)
+                self._lingers = False
             first = self._last - len(self._events) + 1
             return list(islice(self._events, max(0, acknowledged - first + 1), None))
 

@@ -34,6 +34,7 @@ from workers.protocol import (
     Saved,
     Stacks,
     TrainJob,
+    Vanished,
 )
 from workers.stacks import end, prepare
 from workers.storage import Store
@@ -159,7 +160,7 @@ def _supervise(
         for news in crew.hear(timeout=60):
             if isinstance(news, Lost):
                 raise JobFailed(f"{news.worker} died: {news.cause}")
-            if isinstance(news, (Beat, Stacks, Placed)):
+            if isinstance(news, (Beat, Stacks, Placed, Vanished)):
                 continue
             yield news
             match news:

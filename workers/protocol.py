@@ -78,7 +78,6 @@ class TrainJob:
     params: Mapping[str, Json]
     sources: Mapping[str, bytes]  # Python files beside the job file, by relative path
     source_folder: str | None  # where they lie on the submitter's machine
-    recipe_digest: str  # over `sources`, the recipe's name and its parameters
     seed: int
     virtual_ranks: int
     batch_size: int  # samples in one step, over all virtual ranks
@@ -296,6 +295,13 @@ class Lost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Vanished:
+    """A worker's connection has closed, so its process is gone; why is heard later, as `Lost`."""
+
+    worker: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stacks:
     """What a worker that was ended for hanging was doing: the Python stacks of all its threads."""
 
@@ -313,7 +319,7 @@ class Placed:
 #: All kinds of events.
 Report = Ready | Formed | StepDone | Evaluated | Saved | Parked | Broken | Finished | Failed
 #: All that can be heard of workers.
-News = Report | Beat | Lost | Stacks | Placed
+News = Report | Beat | Lost | Vanished | Stacks | Placed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workers.protocol import Beat, Fault, Lost, Placed, Report
+from workers.protocol import Beat, Fault, Lost, Placed, Report, Vanished
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,4 +76,5 @@ class Interrupted:
 
 
 Wish = Resize | Drain | Pause | Resume | Interrupted
-GangEvent = Report | Beat | Lost | Placed | Tick | Committed | CommitFailed | Recalled | RecallFailed | Wish
+_Answer = Committed | CommitFailed | Recalled | RecallFailed
+GangEvent = Report | Beat | Lost | Vanished | Placed | Tick | _Answer | Wish

@@ -10,27 +10,40 @@ from orchestrator.gang.commands import Dismiss
 from orchestrator.gang.ending import end, end_if_over
 from orchestrator.gang.forming import Step, form
 from orchestrator.gang.states import (
+    Ended,
     Forming,
     Gang,
+    Gone,
     Hiring,
     Holding,
-    Member,
     Outcome,
     Stage,
     Training,
     Waiting,
 )
-from workers.protocol import Broken, Failed, Fault, Lost
+from orchestrator.gang.trouble import account, backoff, charge, is_over_budget
+from workers.protocol import Broken, Failed, Fault, Lost, Vanished
 
 #: A generation is there that can break, or did.
 _AT_WORK = (Forming, Training, Holding, Waiting)
-#: A worker that died of one of these may have died of what it was doing.
-_SUSPECT = frozenset({Fault.CRASH, Fault.MEMORY, Fault.INTERNAL})
+
+
+def vanished(gang: Gang, event: Vanished, now: float) -> Step:
+    """A worker's process is gone, and why will be heard: those who hold the state do not wait for that."""
+    member = gang.crew.get(event.worker)
+    if member is None or member.stage is Stage.STARTING:
+        return gang, ()
+    if all(holder is member for holder in gang.holders):
+        return gang, ()
+    trained = gang.is_member(member.id)
+    gone = Gone(member=member, trained=trained, generation=gang.generation, step=gang.step)
+    gang = replace(gang.without(member.id), gone={**gang.gone, member.id: gone})
+    return _go_on_without(gang, [member.id], now) if trained else (gang, ())
 
 
 def lost(gang: Gang, event: Lost, now: float) -> Step:
     """A worker's process is gone."""
-    if event.worker not in gang.crew:
+    if event.worker not in gang.crew and event.worker not in gang.gone:
         return gang, ()  # we ended it ourselves
     outcome = Outcome(
         done=False,
@@ -40,7 +53,13 @@ def lost(gang: Gang, event: Lost, now: float) -> Step:
         worker=event.worker,
         step=gang.step + 1 if gang.membership is not None else None,
     )
-    return remove(gang, [(event.worker, outcome)], now)
+    if event.worker in gang.crew:
+        return remove(gang, [(event.worker, outcome)], now)
+    gone = gang.gone[event.worker]
+    gang = replace(gang, gone={id: other for id, other in gang.gone.items() if id != event.worker})
+    if not gone.trained or gang.step > gone.step:  # the step that it may have died of is done
+        return gang, ()
+    return account(gang, gone, replace(outcome, step=gone.step + 1))
 
 
 def failed(gang: Gang, event: Failed, now: float) -> Step:
@@ -85,7 +104,7 @@ def waited(gang: Gang, now: float) -> Step:
         message = "workers lost one another, and none of them is gone"
         outcome = Outcome(done=False, exit_code=FAILED, fault=Fault.LINK, message=message, step=gang.step + 1)
         gang = charge(gang, outcome)
-        if _is_over_budget(gang, Fault.LINK):
+        if is_over_budget(gang, Fault.LINK):
             return end(gang, outcome)
     return form(gang, now, "another try")
 
@@ -101,36 +120,27 @@ def remove(gang: Gang, losses: Sequence[tuple[str, Outcome]], now: float) -> Ste
             if gang.membership is None and gang.hiring.failures > gang.policy.start_failures:
                 return end(gang, outcome)
         if worker in trained:
-            gang = _suspect(charge(gang, outcome), member, outcome)
-            fault = outcome.fault or Fault.INTERNAL
-            if _is_over_budget(gang, fault):
-                return end(gang, outcome)
-            if _is_poison(gang):
-                return end(gang, _poisoned(gang, outcome))
-    if not trained or not isinstance(gang.phase, _AT_WORK):
+            gone = Gone(member=member, trained=True, generation=gang.generation, step=gang.step)
+            gang, commands = account(gang, gone, outcome)
+            if isinstance(gang.phase, Ended):
+                return gang, commands
+    return _go_on_without(gang, trained, now) if trained else (gang, ())
+
+
+def _go_on_without(gang: Gang, workers: Sequence[str], now: float) -> Step:
+    """The next generation of those who are left, unless nothing is left to do."""
+    if not isinstance(gang.phase, _AT_WORK):
         return gang, ()
     over, commands = end_if_over(gang)
     if over is not gang:
         return over, commands
-    return form(gang, now, f"{', '.join(trained)} gone")
-
-
-def charge(gang: Gang, outcome: Outcome) -> Gang:
-    """Count a failure against its class's budget."""
-    fault, trouble = outcome.fault or Fault.INTERNAL, gang.trouble
-    counts = {**trouble.counts, fault: trouble.counts.get(fault, 0) + 1}
-    return replace(gang, trouble=replace(trouble, counts=counts, last=outcome))
-
-
-def backoff(gang: Gang, attempts: int) -> float:
-    """Seconds to wait after so many failed attempts."""
-    return float(min(gang.policy.retry * 2 ** max(0, attempts - 1), gang.policy.retry_max))
+    return form(gang, now, f"{', '.join(workers)} gone")
 
 
 def wait_for_storage(gang: Gang, outcome: Outcome, now: float) -> Step:
     """A store did not answer: have it rest, longer each time."""
     gang = charge(gang, outcome)
-    if _is_over_budget(gang, Fault.STORAGE):
+    if is_over_budget(gang, Fault.STORAGE):
         return end(gang, outcome)
     until = now + backoff(gang, gang.trouble.counts[Fault.STORAGE])
     return replace(gang, phase=Waiting(until=until, why=Fault.STORAGE)), ()
@@ -144,34 +154,3 @@ def rests(gang: Gang) -> bool:
 def _failed_start(gang: Gang, now: float) -> Hiring:
     failures = gang.hiring.failures + 1
     return replace(gang.hiring, failures=failures, next_at=now + backoff(gang, failures))
-
-
-def _is_over_budget(gang: Gang, fault: Fault) -> bool:
-    budget = gang.policy.budgets.get(fault)
-    return budget is not None and gang.trouble.counts.get(fault, 0) > budget
-
-
-def _suspect(gang: Gang, member: Member, outcome: Outcome) -> Gang:
-    """Remember who died in the middle of which step: who was still meeting the others did not. Of workers
-    that die together, in one generation, one counts: what kills a step kills it again."""
-    if member.stage is not Stage.TRAINING or outcome.fault not in _SUSPECT:
-        return gang
-    trouble = gang.trouble
-    before = trouble.culprits if trouble.step == gang.step else ()
-    if before and trouble.generation == gang.generation:
-        return gang
-    culprits = (*before, (member.id, member.node))
-    trouble = replace(trouble, step=gang.step, generation=gang.generation, culprits=culprits)
-    return replace(gang, trouble=trouble)
-
-
-def _is_poison(gang: Gang) -> bool:
-    culprits = gang.trouble.culprits
-    nodes = {node for _, node in culprits if node is not None}
-    return len(culprits) >= gang.policy.poison_workers or len(nodes) >= gang.policy.poison_nodes
-
-
-def _poisoned(gang: Gang, last: Outcome) -> Outcome:
-    who = ", ".join(f"{worker} on {node}" for worker, node in gang.trouble.culprits)
-    message = f"step {gang.step + 1} kills whoever computes it: {who}; the last time, {last.message}"
-    return replace(last, fault=Fault.POISON, message=message, step=gang.step + 1)

@@ -25,7 +25,7 @@ from orchestrator.gang.events import (
 )
 from orchestrator.gang.forming import Step, form, gather, hire
 from orchestrator.gang.invariants import check_membership, validate
-from orchestrator.gang.losses import broken, failed, lost, wait_for_storage, waited
+from orchestrator.gang.losses import broken, failed, lost, vanished, wait_for_storage, waited
 from orchestrator.gang.policy import Policy
 from orchestrator.gang.saves import commit_failed, committed, retry_commits, saved
 from orchestrator.gang.states import (
@@ -58,6 +58,7 @@ from workers.protocol import (
     Ready,
     Saved,
     StepDone,
+    Vanished,
 )
 from workers.protocol import (
     Hold as HoldOrder,
@@ -268,6 +269,7 @@ _TRANSITIONS: dict[type, _Transition] = {
     Finished: _Transition(_finished),
     Failed: _Transition(failed),
     Lost: _Transition(lost),
+    Vanished: _Transition(vanished),
     Beat: _Transition(beat),
     Tick: _Transition(_tick),
     Committed: _Transition(committed),

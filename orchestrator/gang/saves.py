@@ -9,8 +9,9 @@ from orchestrator.gang.commands import Announce, Commit
 from orchestrator.gang.ending import end, end_if_over
 from orchestrator.gang.events import CommitFailed, Committed
 from orchestrator.gang.forming import Step
-from orchestrator.gang.losses import backoff, charge, rests
+from orchestrator.gang.losses import rests
 from orchestrator.gang.states import Gang, Outcome, Recalling, Saving
+from orchestrator.gang.trouble import backoff, charge
 from workers.protocol import Fault, Saved
 
 

@@ -70,6 +70,23 @@ class Member:
     cost: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gone:
+    """A worker that is gone, and nobody knows why yet.
+
+    Attributes:
+        member: what it was.
+        trained: it belonged to the current generation, whose number is
+        generation, and which had committed
+        step.
+    """
+
+    member: Member
+    trained: bool
+    generation: int
+    step: int
+
+
 # --- phases ---
 
 
@@ -183,6 +200,7 @@ class Gang:
 
     Attributes:
         crew: every worker that is not gone, in the order in which they were hired.
+        gone: those that are, as long as nobody knows why.
         target: how many workers the job should have.
         membership: the current generation, or the last one; None before the first.
         resume_step: the checkpoint to start from as long as nobody holds a state.
@@ -205,6 +223,7 @@ class Gang:
     phase: Phase
     target: int
     crew: Mapping[str, Member] = field(default_factory=dict)
+    gone: Mapping[str, Gone] = field(default_factory=dict)
     membership: Membership | None = None
     resume_step: int | None = None
     step: int = 0

@@ -84,7 +84,10 @@ class JobStatus:
     @classmethod
     def of(cls, job: TrainJob, checkpoint: Checkpoint | None = None) -> JobStatus:
         """A job that nothing has happened to; `checkpoint` is the one that it goes on from."""
-        return cls(job=job.name, steps=job.steps, numerics=job.numerics.value, checkpoint=checkpoint)
+        step = checkpoint.step if checkpoint is not None else 0
+        return cls(
+            job=job.name, steps=job.steps, numerics=job.numerics.value, step=step, checkpoint=checkpoint
+        )
 
     # --- what the supervisor does ---
 

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.engine import Engine
 from tests.simulation.worker import SimWorker
-from workers.protocol import Activity, Beat, Failed, Fault, Lost, Memory, News, Order, Placed, Pulse, Stacks
+from workers.protocol import (
+    Activity,
+    Beat,
+    Failed,
+    Fault,
+    Lost,
+    Memory,
+    News,
+    Order,
+    Placed,
+    Pulse,
+    Stacks,
+    Vanished,
+)
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -113,6 +126,21 @@ class SimCrew:
     def lose(self, worker: SimWorker, fault: Fault, delay: float) -> None:
         """Whoever watches processes will find that this one is gone."""
         self._world.clock.after(delay, partial(self._find_lost, worker, fault))
+        if fault is Fault.CRASH and self._world.rng.random() < 0.7:
+            self._world.clock.after(0.01 * self._world.rng.random(), partial(self._find_vanished, worker))
+
+    def cut_lifeline(self, worker: SimWorker) -> None:
+        """A worker's connection closes, and it lives: to be certain, it is ended after a while."""
+        self._find_vanished(worker)
+        self._world.clock.after(2.0, partial(self._end_vanished, worker))
+
+    def _find_vanished(self, worker: SimWorker) -> None:
+        if not worker.dismissed:
+            self._inbox.append(Vanished(worker=worker.name))
+
+    def _end_vanished(self, worker: SimWorker) -> None:
+        if not worker.dismissed and worker.alive:
+            self._world.crash(worker)
 
     def _find_lost(self, worker: SimWorker, fault: Fault) -> None:
         if not worker.dismissed:

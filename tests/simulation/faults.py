@@ -87,6 +87,10 @@ def _out_of_reach(world: World, trouble: Trouble, victim: SimWorker) -> None:
         world.clock.after(trouble.seconds, victim.reach)
 
 
+def _cut_lifeline(world: World, trouble: Trouble, victim: SimWorker) -> None:
+    world.crew.cut_lifeline(victim)
+
+
 def _memory(world: World, trouble: Trouble, victim: SimWorker) -> None:
     victim.fails_with = Fault.MEMORY
 
@@ -170,6 +174,7 @@ _OF_A_WORKER: dict[str, Callable[[World, Trouble, SimWorker], None]] = {
     "partition": _partition,
     "silent partition": _silent_partition,
     "out of reach": _out_of_reach,
+    "cut lifeline": _cut_lifeline,
     "memory": _memory,
     "internal": _internal,
 }

@@ -37,6 +37,7 @@ FAULTS = {
     "partition": 2,
     "silent partition": 2,
     "out of reach": 2,
+    "cut lifeline": 2,
     "store failure": 3,
     "unreachable store": 3,
     "memory": 2,

@@ -27,7 +27,6 @@ JOB = TrainJob(
     params={"width": 8, "rates": [0.1, 1e-05]},
     sources={"recipe.py": b"class Toy: ..."},
     source_folder=None,
-    recipe_digest="ab" * 32,
     seed=7,
     virtual_ranks=8,
     batch_size=64,

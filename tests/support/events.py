@@ -35,7 +35,6 @@ def train_job(**changes: object) -> TrainJob:
         "params": {},
         "source_folder": "",
         "sources": {},
-        "recipe_digest": "0" * 64,
         "seed": 0,
         "virtual_ranks": 8,
         "batch_size": BATCH,

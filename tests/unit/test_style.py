@@ -40,6 +40,7 @@ RAY_FILES = {
     "orchestrator/following.py",
     "orchestrator/job_actor.py",
     "orchestrator/ray_crew.py",
+    "orchestrator/ray_places.py",
     "clusters/connection.py",
     "clusters/local.py",
     "clusters/ray_cluster.py",

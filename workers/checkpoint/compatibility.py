@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workers.checkpoint.draft import describe_source
+from workers.checkpoint.draft import describe_source, describe_sources
 from workers.checkpoint.manifest import Manifest
 from workers.errors import CheckpointError
 from workers.protocol import Numerics, TrainJob
@@ -20,13 +20,14 @@ class JobFacts:
     """All that a job's bits depend on, apart from the state that it resumes.
 
     Attributes:
+        sources: see `describe_sources`.
         train: what identifies the training data and its order, see `describe_source`.
         fingerprint: the environment.
         numerics: RELAXED allows another environment and changed recipe sources.
     """
 
     recipe: str
-    recipe_digest: str
+    sources: Mapping[str, Json]
     params: Mapping[str, Json]
     seed: int
     virtual_ranks: int
@@ -41,7 +42,7 @@ class JobFacts:
         """The facts of a job in the environment that its workers report."""
         return cls(
             recipe=job.recipe,
-            recipe_digest=job.recipe_digest,
+            sources=describe_sources(job),
             params=job.params,
             seed=job.seed,
             virtual_ranks=job.virtual_ranks,
@@ -80,9 +81,10 @@ def _job_differences(manifest: Manifest, facts: JobFacts) -> Iterator[str]:
 
 def _environment_differences(manifest: Manifest, facts: JobFacts) -> Iterator[str]:
     yield from _changes(manifest.fingerprint, facts.fingerprint, "environment ")
-    same_job = manifest.recipe == facts.recipe and not [*_changes(manifest.params, facts.params)]
-    if same_job and manifest.recipe_digest != facts.recipe_digest:
-        yield "the recipe's source files changed"
+    for path in sorted(manifest.sources.keys() | facts.sources.keys()):
+        before, after = manifest.sources.get(path), facts.sources.get(path)
+        if before != after:
+            yield f"{path} {'is new' if before is None else 'is gone' if after is None else 'changed'}"
 
 
 def _changes(old: Mapping[str, Json], new: Mapping[str, Json], prefix: str = "") -> Iterator[str]:

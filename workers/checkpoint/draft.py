@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -37,12 +38,17 @@ def draft_manifest(
         "data": {"train": describe_source(job.train), "evaluation": describe_source(job.evaluation)},
         "fingerprint": dict(fingerprint),
         "recipe": job.recipe,
-        "recipe_digest": job.recipe_digest,
+        "sources": describe_sources(job),
         "params": dict(job.params),
         "scalars": dict(scalars),
         "tensors": {key: asdict(spec) for key, spec in specs.items()},
         "state_digest": state_digest,
     }
+
+
+def describe_sources(job: TrainJob) -> dict[str, Json]:
+    """What identifies the recipe's code, as far as it comes with the job."""
+    return {path: hashlib.sha256(text).hexdigest() for path, text in job.sources.items()}
 
 
 def describe_source(source: DataSource | None) -> dict[str, Json] | None:

@@ -65,7 +65,7 @@ class Manifest:
         data: for "train" and "evaluation": digest of its manifest, rows, window of the shuffle; or null.
         fingerprint: the environment that bits depend on.
         recipe: "module:Class".
-        recipe_digest: over the recipe's sources, name and parameters.
+        sources: SHA-256 of each Python file that came with the recipe, by path.
         scalars: state that is not tensors: the schedule's, the optimizer's hyperparameters.
         tensors: what the state consists of, by key.
         chunks: where its bytes are; together each element of each tensor once.
@@ -87,7 +87,7 @@ class Manifest:
     data: Mapping[str, Json]
     fingerprint: Mapping[str, Json]
     recipe: str
-    recipe_digest: str
+    sources: Mapping[str, str]
     params: Mapping[str, Json]
     scalars: Mapping[str, Json]
     tensors: Mapping[str, TensorSpec]

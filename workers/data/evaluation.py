@@ -30,12 +30,12 @@ def evaluation_batches(
     manifest = reader.dataset.manifest
     starts = range(vrank * micro_batch, manifest.rows, vranks * micro_batch)
     requests = (_request(reader, start, min(start + micro_batch, manifest.rows)) for start in starts)
-    for request, records in read_ahead(reader, requests):
+    for request, [records] in read_ahead(reader, requests):
         if records is not None:
             sample_ids = manifest.first_row[request.blocks] + request.rows
-            yield decoder(EVALUATION, records, sample_ids), len(request)
+            yield decoder(EVALUATION, records, sample_ids), records.num_rows
 
 
 def _request(reader: BlockReader, start: int, stop: int) -> Request:
     blocks, rows = locate(reader.dataset.manifest.edges, np.arange(start, stop, dtype=np.int64))
-    return Request(epoch=EVALUATION, blocks=blocks, rows=rows)
+    return Request(epoch=EVALUATION, blocks=blocks, rows=rows, counts=(stop - start,))

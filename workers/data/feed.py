@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Condition, Thread
 
+import numpy as np
+
 from workers.data.decoder import Decoder
 from workers.data.order import OrderSettings, SampleOrder
 from workers.data.permutation import Int64
@@ -17,6 +19,10 @@ from workers.recipe import Batch
 _JOIN_SECONDS = 5.0  # a fetch from a store that hangs is left to its own deadline
 #: Of each virtual rank at once: numpy's calls cost more than what they compute for a few samples.
 _LOOK_UP_SAMPLES = 2048
+#: Micro-batches of a step that are this small together are read together.
+_TOGETHER_SAMPLES = 64
+#: Micro-batches to have ready, at least.
+_DEPTH = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +42,18 @@ class _Addresses:
     stop: int
     of: Mapping[int, tuple[Int64, Int64]]
 
+    def part(self, vrank: int, start: int, count: int) -> tuple[Int64, Int64]:
+        """Blocks and rows of `count` samples of a virtual rank, from `start` on."""
+        blocks, rows = self.of[vrank]
+        inside = slice(start - self.start, start - self.start + count)
+        return blocks[inside], rows[inside]
+
 
 class Feed:
     """The micro-batches of the virtual ranks that one worker hosts, in the order in which it takes them.
 
-    A thread stays at most `depth` micro-batches ahead, and the fetches of one more. Nothing of it is ever
+    A thread stays at most `depth` micro-batches ahead, and the fetches of some more. It rests until half of
+    them are taken: whenever it runs, it competes with the training for the interpreter. Nothing of it is ever
     saved: a new feed from any step gives the same batches.
 
     Args:
@@ -51,7 +64,7 @@ class Feed:
         vranks: the hosted virtual ranks, in the order in which a step takes them.
         start_step: the first step, counted from 0.
         stop_step: the step after the last.
-        depth: micro-batches to have ready, at least 1.
+        depth: micro-batches to have ready, at least 1; by default enough for what is read together, twice.
     """
 
     def __init__(
@@ -64,14 +77,16 @@ class Feed:
         *,
         start_step: int,
         stop_step: int,
-        depth: int = 4,
+        depth: int | None = None,
     ) -> None:
-        if depth < 1:
+        if depth is not None and depth < 1:
             raise ValueError("depth must be at least 1")
         self._reader, self._order, self._schedule, self._decoder = reader, order, schedule, decoder
         self._vranks = tuple(vranks)
         self._steps = range(start_step, stop_step)
-        self._depth = depth
+        together = min(len(vranks), max(1, _TOGETHER_SAMPLES // schedule.micro_batch))
+        self._groups = [self._vranks[i : i + together] for i in range(0, len(vranks), together)]
+        self._depth = max(_DEPTH, 2 * together) if depth is None else depth
         self._ready: deque[_Ready] = deque()
         self._changed = Condition()
         self._ended = False  # the thread puts nothing more: it is done, has failed, or was told to stop
@@ -94,7 +109,8 @@ class Feed:
             if not self._ready:
                 raise self._error or RuntimeError(f"the feed ends before step {step}, virtual rank {vrank}")
             ready = self._ready.popleft()
-            self._changed.notify_all()
+            if len(self._ready) <= self._depth // 2:
+                self._changed.notify_all()
         if ready.place != (step, vrank):
             raise RuntimeError(f"step and virtual rank {(step, vrank)} were taken before {ready.place}")
         return ready.batch, ready.count
@@ -119,9 +135,10 @@ class Feed:
             self._changed.notify_all()
 
     def _put(self, ready: _Ready) -> bool:
-        """Wait for room and put a micro-batch there; False when the feed was closed meanwhile."""
+        """Put a micro-batch there, as soon as there is room; False when the feed was closed meanwhile."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._ready) < self._depth or self._ended)
+            if len(self._ready) >= self._depth:
+                self._changed.wait_for(lambda: len(self._ready) <= self._depth // 2 or self._ended)
             if not self._ended:
                 self._ready.append(ready)
                 self._changed.notify_all()
@@ -130,16 +147,16 @@ class Feed:
     def _produce(self) -> Iterator[_Ready]:
         first_row = self._reader.dataset.manifest.first_row
         arriving = read_ahead(self._reader, self._requests())
-        places = ((step, vrank) for step in self._steps for vrank in self._vranks)
-        for place, (request, records) in zip(places, arriving, strict=True):
-            batch = None
-            if records is not None:
-                sample_ids = first_row[request.blocks] + request.rows
-                batch = self._decoder(request.epoch, records, sample_ids)
-            yield _Ready(place=place, batch=batch, count=len(request))
+        groups = ((step, vranks) for step in self._steps for vranks in self._groups)
+        for (step, vranks), (request, parts) in zip(groups, arriving, strict=True):
+            sample_ids = first_row[request.blocks] + request.rows
+            for vrank, records, count in zip(vranks, parts, request.counts, strict=True):
+                own, sample_ids = sample_ids[:count], sample_ids[count:]
+                batch = self._decoder(request.epoch, records, own) if records is not None else None
+                yield _Ready(place=(step, vrank), batch=batch, count=count)
 
     def _requests(self) -> Iterator[Request]:
-        """What each micro-batch reads, in step-major, then virtual-rank order."""
+        """What each group of micro-batches reads, in step-major, then virtual-rank order."""
         block_rows = self._reader.dataset.manifest.block_rows
         order: SampleOrder | None = None
         found: _Addresses | None = None
@@ -149,11 +166,11 @@ class Feed:
                 order, found = self._order.epoch(piece.epoch, block_rows, self._schedule.vranks), None
             if found is None or piece.start >= found.stop:
                 found = self._look_up(order, piece.start)
-            for vrank in self._vranks:
-                blocks, rows = found.of[vrank]
-                begin = piece.start - found.start
-                part = slice(begin, begin + piece.counts[vrank])
-                yield Request(epoch=piece.epoch, blocks=blocks[part], rows=rows[part])
+            for vranks in self._groups:
+                counts = tuple(piece.counts[vrank] for vrank in vranks)
+                parts = [found.part(vrank, piece.start, piece.counts[vrank]) for vrank in vranks]
+                blocks, rows = (np.concatenate(column) for column in zip(*parts, strict=True))
+                yield Request(epoch=piece.epoch, blocks=blocks, rows=rows, counts=counts)
 
     def _look_up(self, order: SampleOrder, start: int) -> _Addresses:
         """Where samples from `start` on are stored: those of a step, and of as many more as are cheap."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
@@ -47,14 +47,13 @@ class BlockReader:
             DataError: a block is missing, truncated or altered.
             AccessError, UnreachableError: from the store.
         """
-        return self.begin(blocks, rows).result()
+        return self.begin(blocks, rows).parts([len(blocks)])[0]
 
     def begin(self, blocks: Int64, rows: Int64) -> Gathering:
         """Start to fetch what `gather` would return, without waiting for it."""
         distinct, places = np.unique(blocks, return_inverse=True)
-        return Gathering(
-            parts=[self._want(block) for block in distinct.tolist()], places=places, rows=np.asarray(rows)
-        )
+        wanted = [self._want(block) for block in distinct.tolist()]
+        return Gathering(blocks=wanted, places=places, rows=np.asarray(rows))
 
     def close(self) -> None:
         """Give up fetches that have not begun; does not wait for those that have."""
@@ -94,42 +93,51 @@ class BlockReader:
 class Gathering:
     """Samples on their way: the distinct blocks that hold them, and where in those they are."""
 
-    parts: list[Future[pa.RecordBatch]]
-    places: Int64  # each sample's part
+    blocks: list[Future[pa.RecordBatch]]
+    places: Int64  # each sample's block
     rows: Int64  # each sample's row in it
 
-    def result(self) -> pa.RecordBatch:
-        """Wait for the blocks and copy the samples out, in order, into fresh and aligned memory."""
+    def parts(self, counts: Sequence[int]) -> list[pa.RecordBatch]:
+        """Wait for the blocks and copy the samples out, in order, each part into fresh and aligned memory.
+
+        Args:
+            counts: samples in each part, at least 1; in all, as many as there are.
+        """
         order = np.argsort(self.places, kind="stable")
-        bounds = np.searchsorted(self.places[order], np.arange(len(self.parts) + 1))
+        bounds = np.searchsorted(self.places[order], np.arange(len(self.blocks) + 1))
         picked = [
-            part.result().take(pa.array(self.rows[order[begin:end]]))
-            for part, begin, end in zip(self.parts, bounds, bounds[1:], strict=False)
+            block.result().take(pa.array(self.rows[order[begin:end]]))
+            for block, begin, end in zip(self.blocks, bounds, bounds[1:], strict=False)
         ]
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
-        return pa.concat_batches(picked).take(pa.array(back))
+        together = pa.concat_batches(picked)
+        return [together.take(pa.array(places)) for places in np.split(back, np.cumsum(counts)[:-1])]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The samples of one micro-batch, by address; may be none."""
+    """The samples of one or more micro-batches, by address, laid end to end; there may be none.
+
+    They are read together: for few small samples, the calls cost more than what they do.
+
+    Attributes:
+        counts: samples in each micro-batch.
+    """
 
     epoch: int
     blocks: Int64
     rows: Int64
-
-    def __len__(self) -> int:
-        return len(self.blocks)
+    counts: tuple[int, ...]
 
 
 def read_ahead(
     reader: BlockReader, requests: Iterable[Request]
-) -> Iterator[tuple[Request, pa.RecordBatch | None]]:
-    """Each request with its samples, in order; the next one is being fetched while one is in use."""
+) -> Iterator[tuple[Request, list[pa.RecordBatch | None]]]:
+    """Each request with the samples of each micro-batch; the next is being fetched while one is in use."""
     earlier: tuple[Request, Gathering | None] | None = None
     for request in requests:
-        begun = reader.begin(request.blocks, request.rows) if len(request) else None
+        begun = reader.begin(request.blocks, request.rows) if len(request.blocks) else None
         if earlier is not None:
             yield _arrived(*earlier)
         earlier = request, begun
@@ -137,8 +145,9 @@ def read_ahead(
         yield _arrived(*earlier)
 
 
-def _arrived(request: Request, begun: Gathering | None) -> tuple[Request, pa.RecordBatch | None]:
-    return request, None if begun is None else begun.result()
+def _arrived(request: Request, begun: Gathering | None) -> tuple[Request, list[pa.RecordBatch | None]]:
+    parts = iter(begun.parts([count for count in request.counts if count]) if begun is not None else ())
+    return request, [next(parts) if count else None for count in request.counts]
 
 
 def _failed(future: Future[pa.RecordBatch]) -> bool:

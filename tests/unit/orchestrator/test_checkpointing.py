@@ -73,7 +73,7 @@ def test_when_none_verifies_that_is_said_with_what_is_wrong(tmp_path):
     checkpoints = opened(tmp_path)
     checkpoints.commit(command(tmp_path, 5))
     flip(chunk_path(tmp_path, read_manifest(folder_store(tmp_path), 5), 0), 100)
-    with pytest.raises(CheckpointError, match=r"no checkpoint can be restored: .*altered"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint can be restored:\n  .*altered"):
         checkpoints.recall()
 
 

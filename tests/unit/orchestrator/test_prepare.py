@@ -11,7 +11,7 @@ import yaml
 
 from orchestrator.prepare import find_origin, resolve
 from orchestrator.spec import load_job
-from tests.support.checkpoints import chunk_path, flip, folder_store, objects, save
+from tests.support.checkpoints import JOB, chunk_path, flip, folder_store, objects, save
 from tests.support.datasets import number_set
 from tests.support.events import train_job
 from workers.checkpoint.load import history
@@ -46,7 +46,8 @@ def resolved(path: Path) -> TrainJob:
 
 
 def job_at(folder: Path, **changes: Any) -> TrainJob:
-    return train_job(checkpoint_uri=folder.absolute().as_uri(), **changes)
+    """The job whose checkpoints `save` writes."""
+    return replace(JOB, checkpoint_uri=folder.as_uri(), **changes)
 
 
 def test_a_job_pins_its_data_its_recipe_and_its_own_checkpoint_folder(tmp_path):
@@ -61,7 +62,7 @@ def test_a_job_pins_its_data_its_recipe_and_its_own_checkpoint_folder(tmp_path):
     assert list(job.sources) == ["recipe.py"]
     assert resolved(path) == job
     (tmp_path / "job" / "recipe.py").write_text("class Toy: pass")
-    assert resolved(path).recipe_digest != job.recipe_digest
+    assert resolved(path) != job
 
 
 @pytest.mark.parametrize(("rows", "epochs", "steps"), [(24, 1, 2), (25, 1, 3), (25, 4, 12), (1, 2, 2)])
@@ -148,3 +149,11 @@ def test_a_job_without_checkpoints_cannot_resume():
     with pytest.raises(CheckpointError, match="saves no checkpoints"):
         find_origin(train_job(), resume=True, fresh=False)
     assert find_origin(replace(train_job()), resume=False, fresh=False).manifest is None
+
+
+def test_another_jobs_checkpoint_is_refused_before_anything_is_started(tmp_path):
+    save(folder_store(tmp_path), SPECS, 5)
+    with pytest.raises(CheckpointError, match="params.width: 8 → 9"):
+        find_origin(job_at(tmp_path, params={**JOB.params, "width": 9}), resume=True, fresh=False)
+    with pytest.raises(CheckpointError, match="helper.py is new"):
+        find_origin(job_at(tmp_path, sources={**JOB.sources, "helper.py": b""}), resume=True, fresh=False)

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from clusters.types import Resources
-from orchestrator.ray_crew import _NODE_DIED, _bundle, _cause
+from orchestrator.ray_crew import _NODE_DIED, _cause
+from orchestrator.ray_places import bundle
 
 KILLED = """The actor died unexpectedly before finishing this task.
 \tclass_name: WorkerActor
@@ -38,8 +39,8 @@ def test_a_worker_that_went_with_its_node_is_told_from_one_that_crashed(text, of
 
 
 def test_only_who_needs_a_gpu_asks_for_one():
-    assert _bundle(Resources(cpus=2.0)) == {"CPU": 2.0}
-    assert _bundle(Resources(cpus=1.0, gpus=0.5)) == {"CPU": 1.0, "GPU": 0.5}
+    assert bundle(Resources(cpus=2.0)) == {"CPU": 2.0}
+    assert bundle(Resources(cpus=1.0, gpus=0.5)) == {"CPU": 1.0, "GPU": 0.5}
 
 
 def test_a_driver_does_not_import_torch() -> None:

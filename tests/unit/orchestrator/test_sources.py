@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.sources import BYTES_MAX, FILES_MAX, collect_sources, recipe_digest
+from orchestrator.sources import BYTES_MAX, FILES_MAX, collect_sources
 from workers.errors import InputError
 
 
@@ -61,20 +61,3 @@ def test_too_many_bytes_are_refused(folder):
     (folder / "big.py").write_bytes(b"#" * (BYTES_MAX + 1))
     with pytest.raises(InputError, match="into a folder of their own"):
         collect_sources(folder / "job.yaml", "recipe:Net")
-
-
-def test_the_digest_changes_with_recipe_parameters_and_sources_and_nothing_else():
-    base = recipe_digest("r:A", {"w": 1, "v": 2}, {"r.py": b"1", "h.py": b"2"})
-    assert base == recipe_digest("r:A", {"v": 2, "w": 1}, {"h.py": b"2", "r.py": b"1"})
-    others = [
-        recipe_digest("r:B", {"w": 1, "v": 2}, {"r.py": b"1", "h.py": b"2"}),
-        recipe_digest("r:A", {"w": 1.0, "v": 3}, {"r.py": b"1", "h.py": b"2"}),
-        recipe_digest("r:A", {"w": 1, "v": 2}, {"r.py": b"1", "h.py": b"3"}),
-        recipe_digest("r:A", {"w": 1, "v": 2}, {"r.py": b"1", "g.py": b"2"}),
-        recipe_digest("r:A", {"w": 1, "v": 2}, {"r.py": b"1"}),
-    ]
-    assert len({base, *others}) == 6
-
-
-def test_the_digest_is_a_sha256_in_hex():
-    assert len(bytes.fromhex(recipe_digest("r:A", {}, {}))) == 32

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.gang import Ended, Gang, Outcome, Policy
-from orchestrator.gang.commands import Form
-from orchestrator.gang.events import CommitFailed, RecallFailed, Tick
-from orchestrator.gang.losses import backoff, charge
+from orchestrator.gang.commands import Form, Hire
+from orchestrator.gang.events import CommitFailed, RecallFailed, Resize, Tick
 from orchestrator.gang.policy import BUDGETS
-from orchestrator.gang.states import Gathering, Recalling, Waiting
+from orchestrator.gang.states import Gathering, Recalling, Stage, Trouble, Waiting
+from orchestrator.gang.trouble import backoff, charge
 from tests.support.gang_life import Life, formed_by, none, only, training, w
-from workers.protocol import Failed, Fault, Lost
+from workers.protocol import Failed, Fault, Lost, Vanished
 
 UNREACHABLE = 3
 
@@ -141,3 +141,73 @@ def test_when_nobody_is_declared_dead_all_try_again_and_that_is_charged():
     assert none(life.hear(Tick()), Form)
     assert only(life.wait(1.25), Form).membership.workers == (w(0), w(1), w(2))
     assert life.gang.trouble.counts == {Fault.LINK: 1}
+
+
+def gone(*numbers: int) -> list[Vanished]:
+    return [Vanished(worker=w(number)) for number in numbers]
+
+
+def test_who_vanished_is_not_waited_for_and_its_end_is_charged_when_it_is_explained():
+    life = training(3, step=5)
+    told = life.hear(*gone(1))
+    assert formed_by(told) == (w(0), w(2))
+    assert only(told, Hire).workers == (w(3),)
+    assert life.gang.trouble.counts == {}
+    assert life.hear(life[1].lost()) == []
+    assert life.gang.trouble.counts == {Fault.CRASH: 1}
+    assert life.gang.trouble.culprits == ((w(1), "n1"),)
+    assert life.gang.gone == {}
+
+
+def test_an_explanation_that_comes_after_the_step_was_done_by_others_charges_nothing():
+    life = training(3, step=5)
+    life.hear(*gone(1))
+    life.formed(5)
+    life.step(6)
+    assert life.hear(life[1].lost()) == []
+    assert life.gang.trouble == Trouble()
+
+
+def test_what_the_one_that_vanished_still_says_counts_no_more():
+    life = training(3, step=5)
+    life.hear(*gone(1))
+    assert life.hear(life[1].step_done(6), life[1].broken(5, 0), life[1].beat()) == []
+    assert life.gang.step == 5
+
+
+def test_the_only_one_that_holds_the_state_is_given_up_only_when_it_is_certain():
+    life = training(3, step=5, saves=True)
+    life.gang = life.gang.having(w(1), step=None).having(w(2), step=None)
+    assert life.hear(*gone(0)) == []
+    assert life.gang.generation == 0
+    life.hear(life[0].lost())
+    assert life.gang.phase == Recalling()
+
+
+def test_vanishing_is_evidence_of_poison_as_dying_is():
+    life = training(5, step=7)
+    for number in range(3):
+        life.hear(*gone(number))
+        life.formed(7)
+        life.hear(life[number].lost())
+        if isinstance(life.gang.phase, Ended):
+            break
+    assert (life.outcome.fault, life.outcome.step) == (Fault.POISON, 8)
+
+
+def test_a_worker_that_waits_for_its_place_vanishes_without_a_new_generation():
+    life = training(2, step=5)
+    life.hear(Resize(workers=3))
+    life.ready(2)
+    generation = life.gang.generation
+    assert none(life.hear(*gone(2)), Form)
+    assert life.gang.generation == generation
+    life.hear(life[2].lost())
+    assert life.gang.trouble.counts == {}
+
+
+def test_one_that_starts_is_left_to_whoever_watches_processes():
+    life = training(2, step=5)
+    life.hear(Resize(workers=3))
+    assert life.hear(*gone(2)) == []
+    assert life.stages()[2] is Stage.STARTING

@@ -63,10 +63,20 @@ def test_another_environment_is_refused_entry_by_entry() -> None:
     assert "numerics: relaxed" in message
 
 
-def test_changed_sources_are_refused() -> None:
-    assert "source files changed" in refused(replace(JOB, recipe_digest="00" * 32))
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        ({"recipe.py": b"class Toy: pass"}, "recipe.py changed"),
+        ({**JOB.sources, "helper.py": b""}, "helper.py is new"),
+        ({}, "recipe.py is gone"),
+    ],
+)
+def test_changed_sources_are_refused_and_named(sources, said) -> None:
+    message = refused(replace(JOB, sources=sources))
+    assert said in message
+    assert "numerics: relaxed" in message
 
 
 def test_relaxed_numerics_allow_another_environment_and_changed_sources() -> None:
-    job = replace(JOB, recipe_digest="00" * 32, numerics=Numerics.RELAXED)
+    job = replace(JOB, sources={}, numerics=Numerics.RELAXED)
     check_resume(MANIFEST, JobFacts.of(job, FINGERPRINT | {"torch": "2.14.0"}))

@@ -59,7 +59,7 @@ def test_nothing_in_it_says_when_where_or_by_how_many_it_was_written() -> None:
     body = json.loads(manifest().to_bytes())
     assert sorted(body) == [
         "batch_size", "chunks", "data", "epoch", "fingerprint", "format", "job", "max_grad_norm", "numerics",
-        "params", "parent", "recipe", "recipe_digest", "samples", "scalars", "seed", "sha256", "state_digest",
+        "params", "parent", "recipe", "samples", "scalars", "seed", "sha256", "sources", "state_digest",
         "step", "tensors", "virtual_ranks",
     ]  # fmt: skip
     assert "uri" not in json.dumps(body)

@@ -1,0 +1,69 @@
+"""Connections to workers that carry nothing: one that closes says at once that its worker is gone.
+
+Ray finds out by itself, and knows why, but a tenth of a second later. The connection is to the rendezvous
+store that every worker serves; its machine closes it when the process ends, however that comes about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import closing
+
+_CONNECT_SECONDS = 5.0
+_BYTES = 1024
+
+
+class Lifelines:
+    """One connection to each worker, watched in a thread.
+
+    Args:
+        closed: called in that thread with the name of a worker whose connection has closed. Not for one that
+            could not be connected to: nothing follows from that.
+    """
+
+    def __init__(self, closed: Callable[[str], None]) -> None:
+        self._closed = closed
+        self._loop = asyncio.new_event_loop()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        threading.Thread(target=self._loop.run_forever, name="lifelines", daemon=True).start()
+
+    def watch(self, worker: str, address: str) -> None:
+        """Connect to what a worker serves at `host:port`. Does not wait."""
+        self._loop.call_soon_threadsafe(self._begin, worker, address)
+
+    def forget(self, worker: str) -> None:
+        """Close a worker's connection, if there is one; nothing will be said of it any more."""
+        self._loop.call_soon_threadsafe(self._end, worker)
+
+    def close(self) -> None:
+        """Forget all workers."""
+        self._loop.call_soon_threadsafe(self._end_all)
+
+    def _begin(self, worker: str, address: str) -> None:
+        self._end(worker)
+        self._tasks[worker] = self._loop.create_task(self._watch(worker, address))
+
+    def _end(self, worker: str) -> None:
+        if worker in self._tasks:
+            self._tasks.pop(worker).cancel()
+
+    def _end_all(self) -> None:
+        for worker in list(self._tasks):
+            self._end(worker)
+
+    async def _watch(self, worker: str, address: str) -> None:
+        host, port = address.rsplit(":", 1)
+        try:
+            connecting = asyncio.open_connection(host, int(port))
+            reader, writer = await asyncio.wait_for(connecting, _CONNECT_SECONDS)
+        except OSError:  # a timeout is one
+            return
+        with closing(writer):
+            try:
+                while await reader.read(_BYTES):
+                    pass
+            except OSError:  # reset: as good as closed
+                pass
+        self._closed(worker)
