@@ -115,6 +115,7 @@ class SimCrew:
             elif worker.frozen or worker.unreachable:
                 self.dismiss(worker.name, stacks=False)
             else:
+                worker.given_up = False
                 memories.append(worker.remember())
         return memories
 
@@ -130,16 +131,20 @@ class SimCrew:
             self._world.clock.after(0.01 * self._world.rng.random(), partial(self._find_vanished, worker))
 
     def cut_lifeline(self, worker: SimWorker) -> None:
-        """A worker's connection closes, and it lives: to be certain, it is ended after a while."""
+        """A worker's connection closes, and it lives: to be certain, it is ended after a while.
+
+        Until then it may go on in its generation if that needs nobody else; nothing of that counts.
+        """
         self._find_vanished(worker)
         self._world.clock.after(2.0, partial(self._end_vanished, worker))
 
     def _find_vanished(self, worker: SimWorker) -> None:
         if not worker.dismissed:
+            worker.given_up = True
             self._inbox.append(Vanished(worker=worker.name))
 
     def _end_vanished(self, worker: SimWorker) -> None:
-        if not worker.dismissed and worker.alive:
+        if worker.given_up and worker.alive and not worker.dismissed:
             self._world.crash(worker)
 
     def _find_lost(self, worker: SimWorker, fault: Fault) -> None:

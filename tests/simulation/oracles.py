@@ -63,7 +63,9 @@ class Oracles:
         self._latest = event.step
         worker = self._world.crew.workers.get(event.worker)
         generation, step = self._formed
-        if worker is not None and event.generation < generation and event.step > step:
+        if worker is None or worker.given_up:
+            return
+        if event.generation < generation and event.step > step:
             raise self.violation(f"{event.worker} went on to step {event.step} in an older generation")
 
     def _form(self, membership: Membership) -> None:
@@ -111,7 +113,9 @@ class Oracles:
         self._furthest = max(self._furthest, step)
         if worker.state != self._world.history[step]:
             raise self.violation(f"{worker.name} holds a wrong state after step {step}")
-        if not worker.dismissed and generation < self._formed[0] and step > self._formed[1]:
+        if worker.dismissed or worker.given_up:
+            return
+        if generation < self._formed[0] and step > self._formed[1]:
             raise self.violation(f"{worker.name} applied {step} in generation {generation}")
 
     def died(self, worker: SimWorker) -> None:
@@ -171,5 +175,5 @@ class Oracles:
 
 
 def _is_well(worker: SimWorker) -> bool:
-    out_of_order = worker.frozen or worker.hung or worker.broke_down
+    out_of_order = worker.frozen or worker.hung or worker.broke_down or worker.given_up
     return worker.alive and not (out_of_order or worker.cut or worker.unreachable)

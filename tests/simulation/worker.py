@@ -43,6 +43,7 @@ class SimWorker:
         hung: it never comes back from the user's code, and goes on saying that it is alive.
         broke_down: its own code raised: what it holds may be half of something.
         muted: what is on its way from it is lost.
+        given_up: its supervisor takes it for dead, and will see to that.
         will_hang, fails_with: what happens the next time that it computes.
         cut: no peer hears it, and it hears no peer.
         unreachable: nothing passes between it and the supervisor.
@@ -52,6 +53,7 @@ class SimWorker:
         self.world, self.name, self.node, self.speed, self.store = world, name, node, speed, store
         self.alive, self.frozen, self.cut, self.unreachable = True, False, False, False
         self.dismissed, self.hung, self.broke_down, self.muted = False, False, False, False
+        self.given_up = False
         self.will_hang, self.fails_with = False, cast("Fault | None", None)
         self.token = 0
         self.state: int | None = None

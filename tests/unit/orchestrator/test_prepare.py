@@ -153,7 +153,7 @@ def test_a_job_without_checkpoints_cannot_resume():
 
 def test_another_jobs_checkpoint_is_refused_before_anything_is_started(tmp_path):
     save(folder_store(tmp_path), SPECS, 5)
-    with pytest.raises(CheckpointError, match="params.width: 8 → 9"):
+    with pytest.raises(CheckpointError, match=r"params\.width: 8 → 9"):
         find_origin(job_at(tmp_path, params={**JOB.params, "width": 9}), resume=True, fresh=False)
-    with pytest.raises(CheckpointError, match="helper.py is new"):
+    with pytest.raises(CheckpointError, match=r"helper\.py is new"):
         find_origin(job_at(tmp_path, sources={**JOB.sources, "helper.py": b""}), resume=True, fresh=False)
