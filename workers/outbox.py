@@ -10,14 +10,16 @@ import time
 from collections import deque
 from itertools import islice
 
-from workers.protocol import Event, StepDone
+from workers.protocol import Broken, Event, Formed, StepDone
 
 Numbered = tuple[int, Event]
 
 #: Acknowledged events that are kept all the same, for a supervisor that begins anew.
 KEPT = 1000
-#: Reports of steps may wait so long for the next ones: a reader then has fewer answers to handle.
+#: Reports of steps may wait so long for the next ones: a reader then has fewer answers to handle. So may what
+#: is reported on the way into a generation: nobody acts on it at once, and the engine has no time to lose.
 LINGER_SECONDS = 0.1
+PATIENT = (StepDone, Broken, Formed)
 
 
 class Outbox:
@@ -37,7 +39,7 @@ class Outbox:
             self._last += 1
             self._events.append((self._last, event))
             self._newest[type(event)] = (self._last, event)
-            if not isinstance(event, StepDone):
+            if not isinstance(event, PATIENT):
                 self._urgent = self._last
             if not self._lingers or self._urgent == self._last:
                 self._changed.notify_all()

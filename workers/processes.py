@@ -200,6 +200,7 @@ def _membership(
         resume_step=resume_step,
         saved_step=resume_step or 0,
         committed_step=resume_step or 0,
+        step=resume_step or 0,
     )
 
 

@@ -113,6 +113,7 @@ class Membership:
         saved_step: no checkpoint of this step or an earlier one needs to be written again.
         committed_step: the newest checkpoint whose manifest is durable.
         wanted: how many workers the job should have.
+        step: where training is expected to go on, for whoever wants to prepare for it; the members know.
     """
 
     generation: int
@@ -123,6 +124,7 @@ class Membership:
     saved_step: int = 0
     committed_step: int = 0
     wanted: int = 0
+    step: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from tests.simulation.meeting import Meeting, PeerLost
+from workers.outbox import LINGER_SECONDS, PATIENT
 from workers.protocol import (
     Activity,
     Beat,
@@ -20,7 +21,6 @@ from workers.protocol import (
     Order,
     Pulse,
     Report,
-    StepDone,
 )
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 EXCHANGE, ORDERS, NEVER = "exchange", "orders", "never"
 Wait = float | str
 Script = Generator[Wait, Any, None]
-
-LINGER_SECONDS = 0.1
 
 
 class SimWorker:
@@ -151,7 +149,7 @@ class SimWorker:
         event = kind(worker=self.name, time=self.world.clock.now, **fields)
         self._outbox.append(event)
         self._said.append(event)
-        if kind is not StepDone:
+        if kind not in PATIENT:
             self._speak()
         elif not self._lingers:
             self._lingers = True

@@ -17,7 +17,8 @@ from workers.data.schedule import Schedule
 from workers.recipe import Batch
 
 _JOIN_SECONDS = 5.0  # a fetch from a store that hangs is left to its own deadline
-#: Of each virtual rank at once: numpy's calls cost more than what they compute for a few samples.
+#: Of each virtual rank at once: numpy's calls cost more than what they compute for a few samples. So many in
+#: the end; the first batch must not wait for that.
 _LOOK_UP_SAMPLES = 2048
 #: Micro-batches of a step that are this small together are read together.
 _TOGETHER_SAMPLES = 64
@@ -160,22 +161,23 @@ class Feed:
         block_rows = self._reader.dataset.manifest.block_rows
         order: SampleOrder | None = None
         found: _Addresses | None = None
+        steps = 1  # to look up at once
         for step in self._steps:
             piece = self._schedule.at(step)
             if order is None or order.epoch != piece.epoch:
                 order, found = self._order.epoch(piece.epoch, block_rows, self._schedule.vranks), None
             if found is None or piece.start >= found.stop:
-                found = self._look_up(order, piece.start)
+                found = self._look_up(order, piece.start, steps)
+                steps = min(2 * steps, max(1, _LOOK_UP_SAMPLES // self._schedule.micro_batch))
             for vranks in self._groups:
                 counts = tuple(piece.counts[vrank] for vrank in vranks)
                 parts = [found.part(vrank, piece.start, piece.counts[vrank]) for vrank in vranks]
                 blocks, rows = (np.concatenate(column) for column in zip(*parts, strict=True))
                 yield Request(epoch=piece.epoch, blocks=blocks, rows=rows, counts=counts)
 
-    def _look_up(self, order: SampleOrder, start: int) -> _Addresses:
-        """Where samples from `start` on are stored: those of a step, and of as many more as are cheap."""
-        micro_batch = self._schedule.micro_batch
-        stop = start + max(1, _LOOK_UP_SAMPLES // micro_batch) * micro_batch
+    def _look_up(self, order: SampleOrder, start: int, steps: int) -> _Addresses:
+        """Where the samples of so many steps from `start` on are stored."""
+        stop = start + steps * self._schedule.micro_batch
         of = {}
         for vrank in self._vranks:
             first, last = order.span(vrank)

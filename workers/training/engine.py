@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -30,6 +31,7 @@ from workers.training.step import StepRunner, Team, call_loss
 from workers.training.train import Progress, TrainingRun
 from workers.training.training_data import (
     EvaluationData,
+    HeadStart,
     TrainingData,
     open_evaluation_data,
     open_training_data,
@@ -144,14 +146,16 @@ class Engine:
             name, shared = self._job.name, self._job.gpu_shared
             return form(membership, rank, self._device, name, self._host, shared=shared)
 
+        expected = self.step if self.step is not None else membership.step
+        begun = HeadStart(self._built.data, membership.hosted[rank], expected)
         try:
-            with connection(connect, self._orders, membership.generation) as exchange:
-                self._train(membership, exchange)
+            with closing(begun), connection(connect, self._orders, membership.generation) as exchange:
+                self._train(membership, exchange, begun)
         except PeerLost:
             self._reporter.stopwatch.enter(Activity.RECOVERY)
             raise
 
-    def _train(self, membership: Membership, exchange: Exchange) -> None:
+    def _train(self, membership: Membership, exchange: Exchange, begun: HeadStart) -> None:
         built = self._built
         team = Team(
             exchange=exchange,
@@ -168,33 +172,32 @@ class Engine:
             healed=healed,
         )
         self._reporter.stopwatch.enter(Activity.PRODUCTIVE)
-        with built.data.feed(team.own, built.replica.step) as feed:
-            runner = StepRunner(
-                job=self._job,
-                replica=built.replica,
-                buffers=built.buffers,
-                reducer=reducer,
-                feed=feed,
-                schedule=built.data.schedule,
-                team=team,
-                value_names=warm_up.value_names,
-                stopwatch=self._reporter.stopwatch,
-            )
-            run = TrainingRun(
-                job=self._job,
-                membership=membership,
-                runner=runner,
-                replica=built.replica,
-                schedule=built.data.schedule,
-                team=team,
-                evaluation=built.evaluation,
-                checkpoints=built.checkpoints,
-                orders=self._orders,
-                reporter=self._reporter,
-                progress=self._progress,
-            )
-            run.run(catch_up=not restored)
-            self._reporter.stopwatch.enter(Activity.IDLE)
+        runner = StepRunner(
+            job=self._job,
+            replica=built.replica,
+            buffers=built.buffers,
+            reducer=reducer,
+            feed=begun.at(built.replica.step),
+            schedule=built.data.schedule,
+            team=team,
+            value_names=warm_up.value_names,
+            stopwatch=self._reporter.stopwatch,
+        )
+        run = TrainingRun(
+            job=self._job,
+            membership=membership,
+            runner=runner,
+            replica=built.replica,
+            schedule=built.data.schedule,
+            team=team,
+            evaluation=built.evaluation,
+            checkpoints=built.checkpoints,
+            orders=self._orders,
+            reporter=self._reporter,
+            progress=self._progress,
+        )
+        run.run(catch_up=not restored)
+        self._reporter.stopwatch.enter(Activity.IDLE)
 
     def _settle(self, membership: Membership, exchange: Exchange) -> tuple[bool, bool]:
         """All members come to hold one state: the furthest that any of them has, else a checkpoint's, else

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from typing import Protocol
 
 from workers.data.dataset import Dataset
@@ -29,6 +29,32 @@ class TrainingData(Protocol):
 
     def feed(self, vranks: Sequence[int], start_step: int) -> AbstractContextManager[Feed]:
         """Micro-batches of these virtual ranks from a step (counted from 0) to the job's end."""
+
+
+class HeadStart:
+    """A feed that is begun where training is expected to begin, so that nobody waits for its first batches.
+
+    Args:
+        data: what it feeds.
+        vranks: the hosted virtual ranks.
+        step: the expected step, counted from 0.
+    """
+
+    def __init__(self, data: TrainingData, vranks: Sequence[int], step: int) -> None:
+        self._data, self._vranks, self._step = data, vranks, step
+        self._stack = ExitStack()
+        self._feed = self._stack.enter_context(data.feed(vranks, step))
+
+    def at(self, step: int) -> Feed:
+        """The feed from `step` on."""
+        if step != self._step:
+            self._stack.close()
+            self._step, self._feed = step, self._stack.enter_context(self._data.feed(self._vranks, step))
+        return self._feed
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._stack.close()
 
 
 class StoredData:
