@@ -1,12 +1,14 @@
 """From the death of one worker to the next new step: ours, Ray Train and `torchrun`.
 
-    python benchmarks/recovery.py [--kills 5] [--rounds 2] [--seed 0] [--only ray]
+    python benchmarks/recovery.py [--kills 5] [--rounds 2] [--seed 0] [--only ray] [--width 96]
 
-All sides train the demo's model with W = 3 workers of one thread. In each round each side runs for a while,
-one after the other; each suffers the same kills: SIGKILL of the same ranks at the same moments within a step,
-the next one only after the job is whole again and has done `UNDISTURBED` steps.
+All sides train the demo's model with W = 3 workers of one thread; `--width` makes it, and so its step,
+smaller. In each round each side runs for a while, one after the other; each suffers the same kills: SIGKILL
+of the same ranks at the same moments within a step, the next one only after the job is whole again and has
+done `UNDISTURBED` steps.
 
 * kill to new step: until a step that was not done before is done by workers that came together anew.
+* beyond a step: the same, less one median step of all workers: what recovering costs by itself.
 * steps redone: done before the kill, and again after it.
 * lost until new step: W x (kill to new step, less one median step), in worker-seconds.
 * lost in all: W x (time from the last step before the kill to the `UNDISTURBED`th after the job was whole
@@ -64,6 +66,7 @@ class Recovery:
     """What one kill cost. Times in seconds."""
 
     recovered: float
+    beyond: float
     whole: float
     redone: int
     lost: float
@@ -71,43 +74,45 @@ class Recovery:
     step: float
 
 
-def lockstep(data: str, folder: Path, log: Path) -> list[str]:
+def lockstep(data: str, width: int, folder: Path, log: Path) -> list[str]:
     """The command of our side."""
     settings = {
-        "params.steps": STEPS, "stop.steps": STEPS, "workers.cpus": 0.5, "evaluate": "null",
-        "data.eval": "null", "data.train.uri": data, "checkpoint.uri": (folder / "runs").as_uri(),
+        "params.width": width, "params.steps": STEPS, "stop.steps": STEPS, "workers.cpus": 0.5,
+        "evaluate": "null", "data.eval": "null", "data.train.uri": data,
+        "checkpoint.uri": (folder / "runs").as_uri(),
     }  # fmt: skip
     overrides = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     command = [str(Path(sys.executable).with_name("lockstep")), "run", str(JOB), "--workers", str(WORKERS)]
     return [*command, "--metrics", "127.0.0.1:0", "--log", str(log), *overrides]
 
 
-def task(folder: Path, log: Path) -> str:
+def task(width: int, folder: Path, log: Path) -> str:
     """What the peers train: the same job."""
     spec = load_job(JOB)
+    params = {**spec.params, "steps": STEPS, "width": width}
     return json.dumps(
         {
-            "folder": str(JOB.parent), "recipe": spec.recipe, "params": {**spec.params, "steps": STEPS},
+            "folder": str(JOB.parent), "recipe": spec.recipe, "params": params,
             "batch": spec.batch.size, "log": str(log), "states": str(folder),
         }
     )  # fmt: skip
 
 
-def ray_train(folder: Path, log: Path) -> list[str]:
+def ray_train(width: int, folder: Path, log: Path) -> list[str]:
     """The command of Ray Train's side."""
-    return [sys.executable, str(SUPPORT / "ray_train.py"), str(WORKERS), task(folder, log)]
+    return [sys.executable, str(SUPPORT / "ray_train.py"), str(WORKERS), task(width, folder, log)]
 
 
-def torchrun(folder: Path, log: Path) -> list[str]:
+def torchrun(width: int, folder: Path, log: Path) -> list[str]:
     """The command of torchrun's side."""
     return [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nnodes=1", "--max-restarts=100",
         f"--nproc-per-node={WORKERS}", "--monitor-interval=0.1", f"--log-dir={folder / 'torchrun'}",
-        str(SUPPORT / "torchrun_elastic.py"), task(folder, log),
+        str(SUPPORT / "torchrun_elastic.py"), task(width, folder, log),
     ]  # fmt: skip
 
 
-def sides(data: str) -> list[Side]:
+def sides(data: str, width: int) -> list[Side]:
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
     peer = {**quiet, "PYTHONPATH": f"{ROOT}:{SUPPORT}"}
     is_ready = {
@@ -117,20 +122,20 @@ def sides(data: str) -> list[Side]:
     return [
         Side(
             name="lockstep",
-            command=partial(lockstep, data),
+            command=partial(lockstep, data, width),
             environment=quiet,
             regrouped=lambda entry: entry["kind"] == "formed" and entry["cause"] is None,
             joined=lambda entry: entry["kind"] == "formed" and entry["cause"] == "healed",
         ),
         Side(
             name="Ray Train",
-            command=ray_train,
+            command=partial(ray_train, width),
             environment={**peer, "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"},
             **is_ready,
         ),
         Side(  # by default torchrun 2.13 keeps one store for all restarts, and gloo finds dead peers in it
             name="torchrun",
-            command=torchrun,
+            command=partial(torchrun, width),
             environment={**peer, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
             **is_ready,
         ),
@@ -186,6 +191,7 @@ def strike(session: Session, blow: Blow) -> Recovery:
     end = next((number, when) for number, when in steps if when == calm_times[UNDISTURBED])
     found = Recovery(
         recovered=recovered - killed,
+        beyond=recovered - killed - step,
         whole=max(recovered, calm_times[0]) - killed,
         redone=sum(when > again and number <= reached for number, when in steps),
         lost=WORKERS * (recovered - killed - step),
@@ -227,6 +233,7 @@ def report(found: dict[str, list[Recovery]], load: tuple[float, ...]) -> None:
     print(f"load average of the machine before the first run: {before}; after the last, by itself: {after}")
     rows = {
         "kill to new step, s": ("recovered", "7.3f"),
+        "beyond a step, s": ("beyond", "7.3f"),
         "whole again, s": ("whole", "7.2f"),
         "steps redone": ("redone", "7.1f"),
         "lost until new step, worker-s": ("lost", "7.2f"),
@@ -254,12 +261,15 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=5, help="of each side in each round")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="sides whose name contains this")
+    parser.add_argument("--width", type=int, default=load_job(JOB).params["width"], help="of the model")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and so end what runs
     load, source = os.getloadavg(), random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, str(JOB.parent / "prepare.py"), folder], check=True)
-        compared = [side for side in sides(f"file://{folder}/train") if options.only in side.name]
+        compared = [
+            side for side in sides(f"file://{folder}/train", options.width) if options.only in side.name
+        ]
         found: dict[str, list[Recovery]] = {side.name: [] for side in compared}
         for number in range(options.rounds):
             blows = plan(options.kills, source)

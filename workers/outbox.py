@@ -10,16 +10,16 @@ import time
 from collections import deque
 from itertools import islice
 
-from workers.protocol import Broken, Event, Formed, StepDone
+from workers.protocol import Broken, Event, StepDone
 
 Numbered = tuple[int, Event]
 
 #: Acknowledged events that are kept all the same, for a supervisor that begins anew.
 KEPT = 1000
-#: Reports of steps may wait so long for the next ones: a reader then has fewer answers to handle. So may what
-#: is reported on the way into a generation: nobody acts on it at once, and the engine has no time to lose.
+#: These reports may wait so long for the next ones. Those of steps, since a reader then has fewer answers to
+#: handle; and that a generation is broken: nobody acts on it at once, and the engine has no time to lose.
 LINGER_SECONDS = 0.1
-PATIENT = (StepDone, Broken, Formed)
+PATIENT = (StepDone, Broken)
 
 
 class Outbox:

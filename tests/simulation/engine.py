@@ -79,7 +79,7 @@ class Engine:
                 worker.report(Failed, fault=error.fault, message=str(error), step=worker.begun)
 
     def _train(self) -> Script:
-        worker, politely = self._worker, False
+        worker = self._worker
         self._meeting = worker.meeting = self._world.meeting(self._membership)
         try:
             self._at("connecting")
@@ -90,10 +90,11 @@ class Engine:
             worker.report(Formed, generation=self._membership.generation, step=worker.step, restored=restored)
             yield from self._run(catch_up=not restored)
             worker.enter(Activity.IDLE)
-            politely = True
+            while not worker.superseded(self._membership.generation):  # somebody may still be reading
+                yield ORDERS
         finally:
             worker.meeting = None
-            self._meeting.leave(worker.name, silently=worker.cut, politely=politely)
+            self._meeting.leave(worker.name, silently=worker.cut)
 
     # --- one state for all ---
 

@@ -64,12 +64,11 @@ class Meeting:
         if self._world.quiet:  # waits have an end of their own
             self._end_patience(worker, exchange)
 
-    def leave(self, name: str, *, silently: bool = False, politely: bool = False) -> None:
-        """A member closes its connections, by its own will or by its death.
+    def leave(self, name: str, *, silently: bool = False) -> None:
+        """A member closes its connections, by its own will or by its death; what it sent last may be lost.
 
         Args:
             silently: without a packet that would tell the others.
-            politely: after all that it had to do; what it sent last mostly arrives.
         """
         if name in self._gone:
             return
@@ -78,7 +77,6 @@ class Meeting:
         if silently:
             self._world.hush()
             return
-        chance = 0.97 if politely else 0.5
         for other, key in list(self._waiting.items()):
             exchange, worker = self._exchanges[key], self._here[other]
             if name not in exchange.participants or worker.cut:
@@ -86,7 +84,7 @@ class Meeting:
             if not exchange.complete:
                 if name in exchange.values or self._world.rng.random() < 0.7 or key[0] != "connect":
                     self._break(worker, exchange)
-            elif worker.token == exchange.tokens[other] and self._world.rng.random() > chance:
+            elif worker.token == exchange.tokens[other] and self._world.rng.random() < 0.5:
                 worker.wake(exchange.tokens[other], error=PeerLost(f"{name} is gone"))
 
     def hush(self) -> None:

@@ -10,7 +10,7 @@ from orchestrator.gang import Gang, Outcome, Policy
 from orchestrator.gang.commands import Form
 from orchestrator.supervisor import Happening
 from tests.simulation.meeting import Key
-from workers.protocol import Failed, Fault, Lost, Membership, Memory, StepDone
+from workers.protocol import Failed, Fault, Lost, Membership, Memory, StepDone, Vanished
 
 if TYPE_CHECKING:
     from tests.simulation.worker import SimWorker
@@ -40,6 +40,7 @@ class Oracles:
         self._starts = 0  # that were not got through
         self._deaths: list[tuple[int, int]] = []  # in which generation, and step
         self._latest = 0  # the step that was heard of last
+        self._vanished: set[str] = set()
         self._heard: dict[int, list[int]] = {}  # that when a death was heard of → generations
 
     def violation(self, text: str) -> Violation:
@@ -55,7 +56,10 @@ class Oracles:
             self._step_done(what)
         elif isinstance(what, Form):
             self._form(what.membership)
-        elif isinstance(what, (Lost, Failed)):
+        elif isinstance(what, Vanished):
+            self._vanished.add(what.worker)
+            self._heard.setdefault(self._latest, []).append(self._generation)
+        elif isinstance(what, (Lost, Failed)) and what.worker not in self._vanished:
             self._heard.setdefault(self._latest, []).append(self._generation)
 
     def _step_done(self, event: StepDone) -> None:

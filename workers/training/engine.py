@@ -137,6 +137,9 @@ class Engine:
     def train(self, membership: Membership) -> None:
         """Train in this generation until the job's last step, or until all members stop at a boundary.
 
+        Returns when there is a newer generation: until then others may be about to read what this worker has
+        sent, and a connection that closes can take it along.
+
         Raises:
             PeerLost: another member is gone. The replica holds the last step that this worker applied.
         """
@@ -198,6 +201,7 @@ class Engine:
         )
         run.run(catch_up=not restored)
         self._reporter.stopwatch.enter(Activity.IDLE)
+        self._orders.next_membership(after=membership.generation)
 
     def _settle(self, membership: Membership, exchange: Exchange) -> tuple[bool, bool]:
         """All members come to hold one state: the furthest that any of them has, else a checkpoint's, else

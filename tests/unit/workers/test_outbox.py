@@ -76,6 +76,16 @@ def test_reports_of_steps_wait_for_the_next_ones_and_everything_else_is_told_at_
     assert [[number for number, _ in answer] for answer in answers] == [[1, 2, 3]]
 
 
+def test_that_a_generation_is_broken_waits_too():
+    outbox, answers = Outbox(linger=600), []
+    reader = Thread(target=lambda: answers.append(outbox.read(0, timeout=600)))
+    reader.start()
+    outbox.put(FakeWorker().broken(2, 0))
+    outbox.put(FakeWorker().formed(1))
+    reader.join(30)
+    assert [[number for number, _ in answer] for answer in answers] == [[1, 2]]
+
+
 def test_no_report_waits_longer_than_its_reader():
     outbox = Outbox(linger=600)
     outbox.put(EVENTS[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,12 @@ from tests.support.events import train_job
 from workers.errors import DataError
 from workers.protocol import DataSource, TrainJob
 from workers.recipe import Recipe
-from workers.training.training_data import RecipeData, open_evaluation_data, open_training_data
+from workers.training.training_data import (
+    HeadStart,
+    RecipeData,
+    open_evaluation_data,
+    open_training_data,
+)
 
 V, MICRO, ROWS = 4, 3, 41
 
@@ -55,6 +62,25 @@ def test_an_epoch_has_every_sample_once_and_resuming_elsewhere_changes_nothing(s
     for vranks in ([0, 3], [1], [2]):
         resumed = taken(open_training_data(job(source), Numbers()), vranks, 3, 2 * steps)
         assert resumed == {place: batch for place, batch in whole.items() if place in resumed}
+
+
+@pytest.mark.parametrize("expected", [0, 3, 4])
+def test_a_head_start_feeds_from_the_true_step_whatever_was_expected(source, expected):
+    data = open_training_data(job(source), Numbers())
+    with closing(HeadStart(data, [0, 2], expected)) as begun, data.feed([0, 2], 3) as usual:
+        feed = begun.at(3)
+        for step in (3, 4):
+            for vrank in (0, 2):
+                (batch, count), (same, as_many) = feed.take(step, vrank), usual.take(step, vrank)
+                assert (batch.tolist(), count) == (same.tolist(), as_many)
+
+
+def test_a_head_start_that_is_closed_reads_no_more(source):
+    begun = HeadStart(open_training_data(job(source), Numbers()), [0], 0)
+    feed = begun.at(0)
+    begun.close()
+    with pytest.raises(RuntimeError, match="the feed ends"):
+        feed.take(0, 0)
 
 
 def test_the_warm_up_sees_a_batch_of_the_usual_size(source):
