@@ -25,6 +25,7 @@ class Format(StrEnum):
 
     AUTO = "auto"
     ARROW = "arrow"
+    TAR = "tar"
     RAW = "raw"
 
 

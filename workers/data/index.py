@@ -10,13 +10,16 @@ import google_crc32c
 import pyarrow as pa
 
 from workers.data.blocks import Block, BlockTable
-from workers.data.formats import arrow, raw
+from workers.data.formats import arrow, raw, tar
 from workers.data.manifest import FOLDER, Format, Manifest
 from workers.data.parallel import at_once
+from workers.data.ranged import Read
 from workers.errors import DataError
 from workers.storage import ObjectInfo, Store
 
-Choice = Literal["auto", "arrow", "raw"]
+Choice = Literal["auto", "arrow", "tar", "raw"]
+#: Formats that an object's name tells.
+_SUFFIXES: dict[Format, str] = {"arrow": ".arrow", "tar": ".tar"}
 
 
 def index(uri: str, *, format: Choice = "auto", checksums: bool = False) -> Manifest:
@@ -25,7 +28,8 @@ def index(uri: str, *, format: Choice = "auto", checksums: bool = False) -> Mani
     Args:
         uri: `file:///folder` or `s3://bucket/prefix`.
         format: "raw" takes every object as one sample; "arrow" takes the `.arrow` files (Arrow IPC) as
-            shards; "auto" takes whichever the objects are, and refuses a mixture.
+            shards, "tar" the `.tar` files (WebDataset); "auto" takes whichever the objects are, and refuses a
+            mixture.
         checksums: read all bytes and pin them by crc32c. Else objects are pinned by their entity tags,
             and an altered object is noticed only if the store notices.
 
@@ -37,11 +41,10 @@ def index(uri: str, *, format: Choice = "auto", checksums: bool = False) -> Mani
     objects = sample_objects(store)
     if not objects:
         raise DataError("there is nothing here to index", where=uri, fix="check the address")
-    if _format(uri, objects, format) == "arrow":
-        shards = [info for info in objects if info.name.endswith(".arrow")]
-        manifest = _index_shards(store, shards, checksums)
-    else:
-        manifest = _index_raw(store, objects, checksums)
+    chosen = _format(uri, objects, format)
+    if chosen in _SUFFIXES:
+        objects = [info for info in objects if info.name.endswith(_SUFFIXES[chosen])]
+    manifest = _INDEXERS[chosen](store, objects, checksums)
     manifest.save(store, replace=True)
     return manifest
 
@@ -54,12 +57,14 @@ def sample_objects(store: Store) -> list[ObjectInfo]:
 def _format(uri: str, objects: list[ObjectInfo], choice: Choice) -> Format:
     if choice != "auto":
         return choice
-    shards = sum(info.name.endswith(".arrow") for info in objects)
-    if 0 < shards < len(objects):
-        what = f"{shards} .arrow objects and {len(objects) - shards} others are mixed here"
-        fix = "say which are meant: --format arrow takes the former alone, --format raw takes all as samples"
-        raise DataError(what, where=uri, fix=fix)
-    return "arrow" if shards else "raw"
+    counts = {kind: sum(info.name.endswith(end) for info in objects) for kind, end in _SUFFIXES.items()}
+    kind = max(counts, key=lambda kind: counts[kind])
+    others = len(objects) - counts[kind]
+    if counts[kind] and others:
+        what = f"{counts[kind]} {_SUFFIXES[kind]} objects and {others} others are mixed here"
+        which = f"--format {kind} takes the former alone, --format raw takes all as samples"
+        raise DataError(what, where=uri, fix=f"say which are meant: {which}")
+    return kind if counts[kind] else "raw"
 
 
 def _index_raw(store: Store, objects: list[ObjectInfo], checksums: bool) -> Manifest:
@@ -80,24 +85,47 @@ def _index_shards(store: Store, shards: list[ObjectInfo], checksums: bool) -> Ma
             fix = "bring all shards to the same columns and types"
             raise DataError("its columns differ from the first shard's", where=store.url(info.name), fix=fix)
         schema = layout.schema
-        blocks = layout.blocks
-        if checksums:
-            pairs = [(info, block) for block in blocks]
-            blocks = [block for _, block in at_once(partial(_with_checksum, store), pairs)]
+        blocks = _with_checksums(store, info, layout.blocks) if checksums else layout.blocks
         table.add(name=info.name, size=info.size, etag=info.etag, blocks=blocks)
     if not table.rows:
         raise DataError("its shards hold no samples", where=store.uri, fix="write some")
     return table.manifest("arrow", schema)
 
 
-def _scan(store: Store, info: ObjectInfo) -> tuple[ObjectInfo, arrow.Layout]:
-    def read(offset: int, length: int) -> bytes:
-        return bytes(store.get_range(info.name, offset, length)) if length else b""
+def _index_tars(store: Store, tars: list[ObjectInfo], checksums: bool) -> Manifest:
+    table = BlockTable()
+    columns: set[str] = set()
+    for info, layout in at_once(partial(_scan_tar, store), tars):
+        columns |= layout.columns
+        blocks = _with_checksums(store, info, layout.blocks) if checksums else layout.blocks
+        table.add(name=info.name, size=info.size, etag=info.etag, blocks=blocks)
+    if not table.rows:
+        fix = "name files as WebDataset does: KEY.EXTENSION"
+        raise DataError("the tar files here hold no samples", where=store.uri, fix=fix)
+    return table.manifest("tar", tar.schema(columns))
 
-    return info, arrow.scan(read, info.size, where=store.url(info.name))
+
+def _scan(store: Store, info: ObjectInfo) -> tuple[ObjectInfo, arrow.Layout]:
+    return info, arrow.scan(_reader(store, info), info.size, where=store.url(info.name))
+
+
+def _scan_tar(store: Store, info: ObjectInfo) -> tuple[ObjectInfo, tar.Layout]:
+    return info, tar.scan(_reader(store, info), info.size, where=store.url(info.name))
+
+
+def _reader(store: Store, info: ObjectInfo) -> Read:
+    return lambda offset, length: bytes(store.get_range(info.name, offset, length)) if length else b""
+
+
+def _with_checksums(store: Store, info: ObjectInfo, blocks: list[Block]) -> list[Block]:
+    pairs = [(info, block) for block in blocks]
+    return [block for _, block in at_once(partial(_with_checksum, store), pairs)]
 
 
 def _with_checksum(store: Store, item: tuple[ObjectInfo, Block]) -> tuple[ObjectInfo, Block]:
     info, block = item
     data = store.get_range(info.name, block.offset, block.length) if block.length else b""
     return info, replace(block, crc32c=google_crc32c.value(pa.py_buffer(data)))
+
+
+_INDEXERS = {"arrow": _index_shards, "tar": _index_tars, "raw": _index_raw}

@@ -1,13 +1,18 @@
 """Objects of others become a data set in place."""
 
+import io
+import tarfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from tests.support.datasets import number_set, raw_files
 from workers.data.dataset import Dataset
 from workers.data.index import index
+from workers.data.reader import BlockReader
+from workers.data.verify import verify
 from workers.errors import DataError
 
 
@@ -63,4 +68,33 @@ def test_nothing_a_mixture_and_unlike_shards_are_refused(tmp_path: Path) -> None
 def test_a_file_that_only_calls_itself_arrow_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.arrow").write_bytes(b"ARROW1" + bytes(100))
     with pytest.raises(DataError, match=r"a.arrow: cannot read this as an Arrow IPC file"):
+        index(tmp_path.as_uri())
+
+
+def tar_file(path: Path, files: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as out:
+        for name, body in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(body)
+            out.addfile(member, io.BytesIO(body))
+
+
+def test_tar_files_are_indexed_from_their_headers_and_read_with_the_columns_of_all(tmp_path: Path) -> None:
+    tar_file(tmp_path / "a b%20.tar", {"1.jpg": b"one", "1.cls": b"1", "2.jpg": b""})
+    tar_file(tmp_path / "c.tar", {"1.txt": b"three"})
+    manifest = index(tmp_path.as_uri(), checksums=True)
+    assert (manifest.format, manifest.rows, len(manifest)) == ("tar", 3, 2)
+    dataset = Dataset.open(tmp_path.as_uri())
+    rows = BlockReader(dataset).gather(np.array([1, 0, 0]), np.array([0, 1, 0])).to_pylist()
+    assert rows == [
+        {"__key__": "1", "cls": None, "jpg": None, "txt": b"three"},
+        {"__key__": "2", "cls": None, "jpg": b"", "txt": None},
+        {"__key__": "1", "cls": b"1", "jpg": b"one", "txt": None},
+    ]
+    assert verify(dataset).damage == ()
+
+
+def test_tar_files_without_a_sample_are_refused(tmp_path: Path) -> None:
+    tar_file(tmp_path / "a.tar", {"README": b""})
+    with pytest.raises(DataError, match="hold no samples"):
         index(tmp_path.as_uri())
