@@ -26,6 +26,7 @@ class Format(StrEnum):
     AUTO = "auto"
     ARROW = "arrow"
     TAR = "tar"
+    MDS = "mds"
     RAW = "raw"
 
 

@@ -10,16 +10,16 @@ import google_crc32c
 import pyarrow as pa
 
 from workers.data.blocks import Block, BlockTable
-from workers.data.formats import arrow, raw, tar
+from workers.data.formats import arrow, mds, raw, tar
 from workers.data.manifest import FOLDER, Format, Manifest
 from workers.data.parallel import at_once
 from workers.data.ranged import Read
 from workers.errors import DataError
-from workers.storage import ObjectInfo, Store
+from workers.storage import NotFound, ObjectInfo, Store
 
-Choice = Literal["auto", "arrow", "tar", "raw"]
+Choice = Literal["auto", "arrow", "tar", "mds", "raw"]
 #: Formats that an object's name tells.
-_SUFFIXES: dict[Format, str] = {"arrow": ".arrow", "tar": ".tar"}
+_SUFFIXES: dict[Format, str] = {"arrow": ".arrow", "tar": ".tar", "mds": ".mds"}
 
 
 def index(uri: str, *, format: Choice = "auto", checksums: bool = False) -> Manifest:
@@ -28,8 +28,8 @@ def index(uri: str, *, format: Choice = "auto", checksums: bool = False) -> Mani
     Args:
         uri: `file:///folder` or `s3://bucket/prefix`.
         format: "raw" takes every object as one sample; "arrow" takes the `.arrow` files (Arrow IPC) as
-            shards, "tar" the `.tar` files (WebDataset); "auto" takes whichever the objects are, and refuses a
-            mixture.
+            shards, "tar" the `.tar` files (WebDataset), "mds" what its `index.json` names (MosaicML); "auto"
+            takes whichever the objects are, and refuses a mixture.
         checksums: read all bytes and pin them by crc32c. Else objects are pinned by their entity tags,
             and an altered object is noticed only if the store notices.
 
@@ -59,7 +59,7 @@ def _format(uri: str, objects: list[ObjectInfo], choice: Choice) -> Format:
         return choice
     counts = {kind: sum(info.name.endswith(end) for info in objects) for kind, end in _SUFFIXES.items()}
     kind = max(counts, key=lambda kind: counts[kind])
-    others = len(objects) - counts[kind]
+    others = sum(info.name != mds.INDEX for info in objects) - counts[kind]
     if counts[kind] and others:
         what = f"{counts[kind]} {_SUFFIXES[kind]} objects and {others} others are mixed here"
         which = f"--format {kind} takes the former alone, --format raw takes all as samples"
@@ -105,6 +105,31 @@ def _index_tars(store: Store, tars: list[ObjectInfo], checksums: bool) -> Manife
     return table.manifest("tar", tar.schema(columns))
 
 
+def _index_mds(store: Store, objects: list[ObjectInfo], checksums: bool) -> Manifest:
+    where = store.url(mds.INDEX)
+    try:
+        found = mds.read_index(store.get(mds.INDEX), where=where)
+    except NotFound:
+        fix = "name the folder that holds index.json; merge those of subfolders with streaming's merge_index"
+        raise DataError("there are MDS shards here, and no index.json", where=store.uri, fix=fix) from None
+    there = {info.name: info for info in objects}
+    for shard in found.shards:
+        info = there.get(shard.name)
+        if info is None or info.size != shard.size:
+            is_so = "is missing" if info is None else f"has {info.size} bytes instead of {shard.size}"
+            raise DataError(f"{shard.name} {is_so}", where=where, fix="copy the data set again")
+
+    def scanned(shard: mds.Shard) -> tuple[ObjectInfo, list[Block]]:
+        info = there[shard.name]
+        return info, mds.scan(_reader(store, info), shard, where=store.url(info.name))
+
+    table = BlockTable()
+    for info, blocks in at_once(scanned, found.shards):
+        pinned = _with_checksums(store, info, blocks) if checksums else blocks
+        table.add(name=info.name, size=info.size, etag=info.etag, blocks=pinned)
+    return table.manifest("mds", found.schema)
+
+
 def _scan(store: Store, info: ObjectInfo) -> tuple[ObjectInfo, arrow.Layout]:
     return info, arrow.scan(_reader(store, info), info.size, where=store.url(info.name))
 
@@ -128,4 +153,4 @@ def _with_checksum(store: Store, item: tuple[ObjectInfo, Block]) -> tuple[Object
     return info, replace(block, crc32c=google_crc32c.value(pa.py_buffer(data)))
 
 
-_INDEXERS = {"arrow": _index_shards, "tar": _index_tars, "raw": _index_raw}
+_INDEXERS = {"arrow": _index_shards, "tar": _index_tars, "mds": _index_mds, "raw": _index_raw}

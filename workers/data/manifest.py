@@ -25,7 +25,7 @@ from workers.data.permutation import Int64
 from workers.errors import DataError
 from workers.storage import AlreadyExists, Store
 
-Format = Literal["arrow", "raw", "tar"]
+Format = Literal["arrow", "raw", "tar", "mds"]
 
 FOLDER = "_lockstep"
 NAME = f"{FOLDER}/manifest.arrow"

@@ -10,9 +10,14 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from workers.data.formats import arrow, raw, tar
+from workers.data.formats import arrow, mds, raw, tar
 from workers.data.manifest import BlockSpec, Format, Manifest
 
 Decode = Callable[[Manifest, BlockSpec, pa.Buffer], pa.RecordBatch]
 
-DECODERS: dict[Format, Decode] = {"arrow": arrow.decode, "raw": raw.decode, "tar": tar.decode}
+DECODERS: dict[Format, Decode] = {
+    "arrow": arrow.decode,
+    "raw": raw.decode,
+    "tar": tar.decode,
+    "mds": mds.decode,
+}
