@@ -25,6 +25,7 @@ class Format(StrEnum):
 
     AUTO = "auto"
     ARROW = "arrow"
+    PARQUET = "parquet"
     TAR = "tar"
     MDS = "mds"
     RAW = "raw"

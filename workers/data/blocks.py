@@ -27,13 +27,21 @@ class BlockTable:
     _names: list[str] = field(default_factory=list)
     _etags: list[str | None] = field(default_factory=list)
     _sizes: list[int] = field(default_factory=list)
+    _extras: list[bytes | None] = field(default_factory=list)
     _blocks: list[tuple[int, int, int, int, int]] = field(default_factory=list)
 
-    def add(self, *, name: str, size: int, etag: str | None, blocks: list[Block]) -> None:
-        """Add an object and its blocks. Its entity tag is kept only if a block's checksum is not known."""
+    def add(
+        self, *, name: str, size: int, etag: str | None, blocks: list[Block], extra: bytes | None = None
+    ) -> None:
+        """Add an object and its blocks. Its entity tag is kept only if a block's checksum is not known.
+
+        Args:
+            extra: what else its format needs to read it; the same for all objects or for none.
+        """
         number = len(self._names)
         self._names.append(name)
         self._sizes.append(size)
+        self._extras.append(extra)
         self._etags.append(etag if any(block.crc32c is None for block in blocks) else None)
         for block in blocks:
             crc32c = UNSEEN if block.crc32c is None else block.crc32c
@@ -59,4 +67,5 @@ class BlockTable:
             lengths=lengths,
             block_rows=rows,
             crc32c=crc32c,
+            object_extras=pa.array(self._extras, pa.large_binary()) if any(self._extras) else None,
         )

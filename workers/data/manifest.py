@@ -25,7 +25,7 @@ from workers.data.permutation import Int64
 from workers.errors import DataError
 from workers.storage import AlreadyExists, Store
 
-Format = Literal["arrow", "raw", "tar", "mds"]
+Format = Literal["arrow", "raw", "tar", "mds", "parquet"]
 
 FOLDER = "_lockstep"
 NAME = f"{FOLDER}/manifest.arrow"
@@ -57,6 +57,7 @@ class Manifest:
         object_names: relative to the data set's URI; string.
         object_etags: null where checksums pin the object; string.
         object_sizes: bytes; int64.
+        object_extras: what else a format needs to read an object; large_binary. None for most formats.
         objects: each block's object; int32, ascending.
         offsets: in the object, bytes; int64.
         lengths: bytes; int64.
@@ -74,6 +75,7 @@ class Manifest:
     lengths: Int64
     block_rows: Int64
     crc32c: Int64
+    object_extras: pa.LargeBinaryArray | None = None
 
     def __len__(self) -> int:
         """Blocks."""
@@ -124,6 +126,16 @@ class Manifest:
             etag=self.object_etags[index].as_py(),
         )
 
+    def object_size(self, number: int) -> int:
+        """Bytes of the object that a block is in."""
+        return int(self.object_sizes[self.objects[number]])
+
+    def extra(self, number: int) -> _Bytes:
+        """What a format needs to read the object that a block is in."""
+        if self.object_extras is None:
+            raise ValueError(f"the format {self.format} keeps nothing of its objects")
+        return bytes(self.object_extras[int(self.objects[number])].as_py())
+
     def object_rows(self, blocks: Int64, rows: Int64) -> Int64:
         """Row numbers within the object, for rows within blocks."""
         first_blocks = np.searchsorted(self.objects, self.objects[blocks])
@@ -145,6 +157,8 @@ class Manifest:
             "rows": pa.array(self.block_rows, pa.int64()),
             "crc32c": checksums,
         }
+        if self.object_extras is not None:
+            columns["extra"] = of_object(self.object_extras)
         header = {
             "lockstep.version": _VERSION,
             "lockstep.format": self.format.encode(),
@@ -228,4 +242,5 @@ def _parse(reader: Any) -> Manifest:
         lengths=numbers("length"),
         block_rows=numbers("rows"),
         crc32c=batch["crc32c"].cast(pa.int64()).fill_null(UNSEEN).to_numpy(),
+        object_extras=batch["extra"].dictionary if "extra" in batch.schema.names else None,
     )

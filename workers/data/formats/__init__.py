@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from workers.data.formats import arrow, mds, raw, tar
+from workers.data.formats import arrow, mds, parquet, raw, tar
 from workers.data.manifest import BlockSpec, Format, Manifest
 
 Decode = Callable[[Manifest, BlockSpec, pa.Buffer], pa.RecordBatch]
@@ -20,4 +20,5 @@ DECODERS: dict[Format, Decode] = {
     "raw": raw.decode,
     "tar": tar.decode,
     "mds": mds.decode,
+    "parquet": parquet.decode,
 }

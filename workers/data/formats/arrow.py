@@ -6,14 +6,13 @@ format/Message.fbs. A file is the magic, a stream of messages, the footer, its l
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import pyarrow as pa
 
 from workers.data.blocks import Block
 from workers.data.formats.flatbuffer import Table
+from workers.data.formats.layout import Layout
 from workers.data.manifest import BlockSpec, Manifest
+from workers.data.ranged import Read
 from workers.errors import DataError
 
 MAGIC = b"ARROW1"
@@ -24,16 +23,6 @@ _BLOCK = "<qi4xq"  # struct Block { offset: long; metaDataLength: int; bodyLengt
 _DICTIONARIES, _RECORD_BATCHES = 2, 3  # fields of table Footer
 _HEADER = 2  # field of table Message: the RecordBatch
 _LENGTH = 0  # field of table RecordBatch: rows
-
-Read = Callable[[int, int], bytes]  # offset, length → bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """What an Arrow IPC file holds: its columns, and its record batches in order."""
-
-    schema: pa.Schema
-    blocks: list[Block]
 
 
 def decode(manifest: Manifest, block: BlockSpec, data: pa.Buffer) -> pa.RecordBatch:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from workers.data.blocks import Block
+from workers.data.formats.layout import Layout
 from workers.data.manifest import BlockSpec, Manifest
 from workers.data.ranged import Read
 from workers.errors import DataError
@@ -76,12 +77,14 @@ def read_index(text: bytes, *, where: str) -> Index:
     return Index(schema=schemas[0], shards=shards)
 
 
-def scan(read: Read, shard: Shard, *, where: str, block_bytes: int = BLOCK_BYTES) -> list[Block]:
+def scan(
+    read: Read, shard: Shard, schema: pa.Schema, *, where: str, block_bytes: int = BLOCK_BYTES
+) -> Layout:
     """Cut a shard into blocks by its table of offsets.
 
     Args:
         read: reads a range of the file.
-        shard: what the index says of it.
+        shard, schema: what the index says of it.
         where: the file's address, for messages.
         block_bytes: of a block, at most, unless one sample is larger.
 
@@ -101,7 +104,7 @@ def scan(read: Read, shard: Shard, *, where: str, block_bytes: int = BLOCK_BYTES
         start, stop = int(offsets[begin]), int(offsets[end])
         blocks.append(Block(offset=start, length=stop - start, rows=end - begin))
         begin = end
-    return blocks
+    return Layout(schema=schema, blocks=blocks)
 
 
 def decode(manifest: Manifest, block: BlockSpec, data: pa.Buffer) -> pa.RecordBatch:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from workers.data.blocks import Block
+from workers.data.formats.layout import Layout
 from workers.data.manifest import BlockSpec, Manifest
 from workers.data.ranged import RangedFile, Read
 from workers.errors import DataError
@@ -29,14 +30,6 @@ _USTAR = b"ustar\0"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
-    """What a tar file holds: the columns of its samples, and its blocks in order."""
-
-    columns: frozenset[str]
-    blocks: list[Block]
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Entry:
     """One file in a tar: where its headers begin, and where its body, padded, ends."""
 
@@ -45,10 +38,9 @@ class _Entry:
     end: int
 
 
-def schema(columns: Iterable[str]) -> pa.Schema:
-    """The key, then the columns by name; a sample may lack some."""
-    fields = [pa.field(name, pa.large_binary()) for name in sorted(columns)]
-    return pa.schema([pa.field(KEY, pa.string(), nullable=False), *fields])
+def unite(schemas: Iterable[pa.Schema]) -> pa.Schema:
+    """The columns of samples of several tar files: all that any of them has."""
+    return _schema({name for schema in schemas for name in schema.names} - {KEY})
 
 
 def scan(read: Read, size: int, *, where: str, block_bytes: int = BLOCK_BYTES) -> Layout:
@@ -77,7 +69,7 @@ def scan(read: Read, size: int, *, where: str, block_bytes: int = BLOCK_BYTES) -
         end, rows = last, rows + 1
     if rows:
         blocks.append(Block(offset=start, length=end - start, rows=rows))
-    return Layout(columns=frozenset(columns), blocks=blocks)
+    return Layout(schema=_schema(columns), blocks=blocks)
 
 
 def decode(manifest: Manifest, block: BlockSpec, data: pa.Buffer) -> pa.RecordBatch:
@@ -92,6 +84,12 @@ def decode(manifest: Manifest, block: BlockSpec, data: pa.Buffer) -> pa.RecordBa
         rows[-1][column] = body
     arrays = [pa.array([row.get(f.name) for row in rows], f.type) for f in manifest.schema]
     return pa.record_batch(arrays, schema=manifest.schema)
+
+
+def _schema(columns: Iterable[str]) -> pa.Schema:
+    """The key, then the columns by name; a sample may lack some."""
+    fields = [pa.field(name, pa.large_binary()) for name in sorted(columns)]
+    return pa.schema([pa.field(KEY, pa.string(), nullable=False), *fields])
 
 
 def _split(name: str) -> tuple[str, str] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -103,7 +104,8 @@ def test_samples_of_all_shards_come_back(tmp_path):
 def test_blocks_are_runs_of_samples_no_larger_than_asked_for(numbers, limit):
     data = shard([sample(n) for n in numbers], COLUMNS)
     described = mds.Shard("x", len(data), len(numbers))
-    blocks = mds.scan(lambda at, n: data[at : at + n], described, where="x", block_bytes=limit)
+    layout = mds.scan(lambda at, n: data[at : at + n], described, pa.schema([]), where="x", block_bytes=limit)
+    blocks = layout.blocks
     assert sum(block.rows for block in blocks) == len(numbers)
     assert all(block.length <= limit or block.rows == 1 for block in blocks)
     assert blocks[-1].offset + blocks[-1].length == len(data)

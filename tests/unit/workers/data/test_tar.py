@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from workers.data.blocks import BlockTable
 from workers.data.formats import tar
+from workers.data.formats.layout import Layout
 from workers.errors import DataError
 
 WHERE = "s3://bucket/a.tar"
@@ -29,7 +30,7 @@ def archive(files: list[File], format: int = tarfile.USTAR_FORMAT) -> bytes:
     return sink.getvalue()
 
 
-def scan(data: bytes, **options: Any) -> tar.Layout:
+def scan(data: bytes, **options: Any) -> Layout:
     return tar.scan(lambda at, length: data[at : at + length], len(data), where=WHERE, **options)
 
 
@@ -38,7 +39,7 @@ def samples(data: bytes, **options: Any) -> list[dict[str, Any]]:
     layout = scan(data, **options)
     table = BlockTable()
     table.add(name="a.tar", size=len(data), etag=None, blocks=layout.blocks)
-    manifest = table.manifest("tar", tar.schema(layout.columns))
+    manifest = table.manifest("tar", layout.schema)
     found: list[dict[str, Any]] = []
     for number, block in enumerate(layout.blocks):
         payload = pa.py_buffer(data[block.offset : block.offset + block.length])
