@@ -15,7 +15,7 @@ from typing import get_args
 import pyarrow as pa
 from corpus import Part, text_of, windows
 
-from workers.data.pack import write_shards
+from workers.data.shards import write_shards
 
 CONTEXT = 256
 SCHEMA = pa.schema([pa.field("window", pa.binary(CONTEXT + 1), nullable=False)])

@@ -47,19 +47,33 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 def pack(
     source: Annotated[str, typer.Argument(metavar="SRC", help="A folder, or any prefix of objects.")],
     dest: Annotated[str, typer.Argument(metavar="DEST", help="Where the data set is written.")],
+    format: Annotated[
+        Format, typer.Option(help="What the objects are, if SRC is not indexed.")
+    ] = Format.AUTO,
     block_bytes: Annotated[int, typer.Option(min=1, help="Payload read at once, at most.")] = 4 << 20,
     shard_bytes: Annotated[int, typer.Option(min=1, help="Payload of a stored object, at most.")] = 128 << 20,
     overwrite: Annotated[bool, typer.Option(help="Replace a data set that is there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Pack objects, one sample each, into a sharded data set with checksums."""
+    """Pack a data set, or objects that can be indexed, into Arrow shards with checksums.
+
+    Run again after it was interrupted, it goes on where it was.
+    """
+    from orchestrator.cli.progress import counting
     from workers.data.pack import pack as write
     from workers.storage import as_uri
 
     uri = as_uri(dest)
-    manifest = write(
-        as_uri(source), uri, block_bytes=block_bytes, shard_bytes=shard_bytes, overwrite=overwrite
-    )
+    with counting("samples") as progress:
+        manifest = write(
+            as_uri(source),
+            uri,
+            format=format.value,
+            block_bytes=block_bytes,
+            shard_bytes=shard_bytes,
+            overwrite=overwrite,
+            progress=progress,
+        )
     _print(_summary(uri, manifest), as_json)
 
 

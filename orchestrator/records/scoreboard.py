@@ -166,7 +166,7 @@ def _told(event: Event, before: JobStatus, after: JobStatus, now: float) -> tupl
             where = f"{event.node} ({event.node_id[:12]})"
             reason = f"process {event.pid} on {where}, {event.device}, after {took:.1f} s"
             return (EventEntry(time=now, kind=Kind.READY, worker=event.worker, reason=reason),)
-        case Formed() if event.restored and after.step != before.step:
+        case Formed() if event.restored and after.joined != before.joined:  # once for all members
             reason = f"goes on from the checkpoint of step {event.step}"
             return (EventEntry(time=now, kind=Kind.FORMED, step=event.step, cause="restored", reason=reason),)
         case Evaluated() if after.evaluated_step != before.evaluated_step:

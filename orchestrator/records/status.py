@@ -48,6 +48,7 @@ class JobStatus:
         samples_trained: samples that went into steps, those of steps done twice twice: never falls.
         metrics: the last evaluation's, after step `evaluated_step`.
         generations: how many memberships there have been.
+        joined: the latest generation that a worker has joined.
         redone_steps: steps that were begun and had to be done again.
         failure: the first failure; None again when a new generation goes on.
         startup: seconds by phase: the driver's, then those of the worker that took longest, which run inside.
@@ -77,7 +78,7 @@ class JobStatus:
     disagreements: tuple[Disagreement, ...] = ()
     startup: Mapping[str, float] = field(default_factory=dict)
     metrics_address: str | None = None
-    _generation: int = -1  # the latest one that a worker has joined
+    joined: int = -1
     _begun: int = 0  # the highest step that any worker has begun
     _reports: Mapping[int, StepDone] = field(default_factory=dict)  # steps that some worker has yet to report
 
@@ -210,7 +211,7 @@ class JobStatus:
 
     def _formed(self, event: Formed) -> JobStatus:
         status = self._worker(event.worker, state=WorkerState.TRAINING, step=event.step)
-        if event.generation <= self._generation:
+        if event.generation <= self.joined:
             return status
         return replace(
             status,
@@ -220,13 +221,13 @@ class JobStatus:
             redone_steps=self.redone_steps + max(0, self._begun - event.step),
             pace=self.pace.interrupted(),
             failure=None,
-            _generation=event.generation,
+            joined=event.generation,
             _begun=event.step,
             _reports={},
         )
 
     def _step_done(self, event: StepDone) -> JobStatus:
-        if event.generation < self._generation:
+        if event.generation < self.joined:
             return self
         status = self._worker(event.worker, step=event.step)
         if event.step > self.step:

@@ -11,8 +11,9 @@ from tests.support.s3 import S3Account, S3Server
 from workers.data.dataset import Dataset
 from workers.data.index import index
 from workers.data.order import locate
-from workers.data.pack import pack, write_shards
+from workers.data.pack import pack
 from workers.data.reader import BlockReader
+from workers.data.shards import write_shards
 from workers.data.verify import verify
 from workers.errors import AccessError, DataError, UnreachableError
 from workers.storage import AlreadyExists, Changed, NotFound, Store

@@ -67,7 +67,7 @@ def test_an_empty_data_set_is_neither_indexed_nor_trained_on(
     empty.mkdir()
     indexed = lockstep("data", "index", empty)
     assert indexed.code == 2
-    assert "there is nothing here to index" in indexed.err
+    assert "there are no objects here" in indexed.err
     assert "there is nothing here" in refused(job, "--set", f"data.eval.uri={empty}")
 
 

@@ -15,8 +15,8 @@ from tests.support.lockstep import Lockstep
 from workers.data.dataset import Dataset
 from workers.data.manifest import BlockSpec
 from workers.data.order import OrderSettings
-from workers.data.pack import write_shards
 from workers.data.schedule import Schedule
+from workers.data.shards import write_shards
 
 pytestmark = pytest.mark.ray
 

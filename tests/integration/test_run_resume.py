@@ -87,7 +87,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(saved: BitsJob, resume) -> No
 
 def test_a_checkpoint_of_changed_sources_is_refused(saved: BitsJob, resume) -> None:
     saved.recipe.write_text(saved.recipe.read_text().replace("0.05 * noise", "0.06 * noise"))
-    assert "the recipe's source files changed" in refusal(resume(saved, "--set", "stop.steps=20"), saved)
+    assert "recipe.py changed" in refusal(resume(saved, "--set", "stop.steps=20"), saved)
 
 
 @pytest.fixture

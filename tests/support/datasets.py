@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from workers.data.dataset import Dataset
-from workers.data.pack import write_shards
+from workers.data.shards import write_shards
 
 NUMBERS = pa.schema([("number", pa.int64()), ("payload", pa.large_binary())])
 

@@ -34,7 +34,14 @@ _SCANS: dict[Format, Scan] = {"arrow": arrow.scan, "parquet": parquet.scan, "tar
 
 
 def index(uri: str, *, format: Choice = "auto", checksums: bool = False) -> Manifest:
-    """Index the objects below `uri` and write their manifest there, over an earlier one.
+    """Survey the objects below `uri` and write their manifest there, over an earlier one. See `survey`."""
+    manifest = survey(uri, format=format, checksums=checksums)
+    manifest.save(Store(uri), replace=True)
+    return manifest
+
+
+def survey(uri: str, *, format: Choice = "auto", checksums: bool = False) -> Manifest:
+    """What the objects below `uri` are as a data set. Only their headers are read.
 
     Args:
         uri: `file:///folder` or `s3://bucket/prefix`.
@@ -51,15 +58,12 @@ def index(uri: str, *, format: Choice = "auto", checksums: bool = False) -> Mani
     store = Store(uri)
     objects = sample_objects(store)
     if not objects:
-        raise DataError("there is nothing here to index", where=uri, fix="check the address")
+        raise DataError("there are no objects here", where=uri, fix="check the address")
     chosen = _format(uri, objects, format)
     if chosen == "raw":
-        manifest = _index_raw(store, objects, checksums)
-    else:
-        shards = [info for info in objects if info.name.endswith(_SUFFIXES[chosen])]
-        manifest = _index_shards(chosen, store, shards, checksums)
-    manifest.save(store, replace=True)
-    return manifest
+        return _index_raw(store, objects, checksums)
+    shards = [info for info in objects if info.name.endswith(_SUFFIXES[chosen])]
+    return _index_shards(chosen, store, shards, checksums)
 
 
 def sample_objects(store: Store) -> list[ObjectInfo]:

@@ -1,164 +1,153 @@
-"""Writes a data set: Arrow IPC shards of record batches, then the manifest that makes them one."""
+"""Copies any data set into Arrow shards; goes on with what a packing that was killed has written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from hashlib import sha256
 
-import google_crc32c
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from workers.data.blocks import Block, BlockTable
-from workers.data.formats import arrow, raw
-from workers.data.index import sample_objects
-from workers.data.manifest import NAME, Manifest, exists_already
+from workers.data.dataset import Dataset
+from workers.data.index import Choice, survey
+from workers.data.manifest import FOLDER, NAME, Manifest, exists_already
 from workers.data.parallel import at_once
+from workers.data.permutation import Int64
+from workers.data.reader import BlockReader
+from workers.data.shards import BLOCK_BYTES, SHARD_BYTES, block_limit, shard, shard_name
 from workers.errors import DataError
-from workers.storage import Store
+from workers.storage import NotFound, Store
 
-BLOCK_BYTES = 4 << 20
-SHARD_BYTES = 128 << 20
-_SMALL_BLOCK_BYTES = 64 << 10
-_BLOCKS_MIN = 32
-
-Record = Mapping[str, Any]
+_FOLDER = f"{FOLDER}/packing"
+_SHARDS_AT_ONCE = 4  # each is held in memory about three times
 
 
 def pack(
     source: str,
     dest: str,
     *,
+    format: Choice = "auto",
     block_bytes: int = BLOCK_BYTES,
     shard_bytes: int = SHARD_BYTES,
     overwrite: bool = False,
+    progress: Callable[[int, int], None] = lambda done, rows: None,
 ) -> Manifest:
-    """Pack the objects below `source`, each a sample `{"key", "data"}`, into a data set at `dest`.
+    """Pack a data set, or any objects that can be indexed, into Arrow shards at `dest`.
+
+    The manifest comes last, so half a data set never looks whole. Each shard that is done is noted beside the
+    data; packing the same source again in the same way goes on after those. The same source gives the same
+    bytes and the same digest, wherever it is packed.
 
     Args:
-        source: URI of any objects, or a folder of files.
-        dest: URI of the data set.
-        block_bytes, shard_bytes, overwrite: as for `write_shards`.
+        source: URI of a data set, of objects as for `workers.data.index.survey`, or of a folder of files.
+        dest: URI of the new data set.
+        format: of a source that is not indexed.
+        block_bytes: as for `workers.data.shards.write_shards`.
+        shard_bytes: payload of a shard, at most, unless a block of the source is larger.
+        overwrite: replace a data set that is there.
+        progress: called with the samples that are packed so far, and all.
 
     Raises:
-        DataError: the source is empty, or `dest` lies in it, or is a data set already.
+        DataError: the source is empty or damaged, or `dest` lies in it, or is a data set already.
         AccessError, UnreachableError: from either store.
     """
-    origin = Store(source)
-    if f"{dest.rstrip('/')}/".startswith(f"{origin.uri}/"):
+    origin, store = _open(source, format), Store(dest)
+    if f"{store.uri}/".startswith(f"{origin.store.uri}/"):
         raise DataError("the data set would lie inside its own source", where=dest, fix="name another place")
-    objects = sample_objects(origin)
-    if not objects:
-        raise DataError("there is nothing here to pack", where=source, fix="check the address")
-    records = at_once(lambda info: {"key": info.name, "data": origin.get(info.name)}, objects)
-    return write_shards(
-        records, raw.SCHEMA, dest, block_bytes=block_bytes, shard_bytes=shard_bytes, overwrite=overwrite
-    )
-
-
-def write_shards(
-    records: Iterable[Record],
-    schema: pa.Schema,
-    dest: str,
-    *,
-    block_bytes: int = BLOCK_BYTES,
-    shard_bytes: int = SHARD_BYTES,
-    overwrite: bool = False,
-) -> Manifest:
-    """Write records as a data set: shards first, the manifest last, so that half of one never looks whole.
-
-    The same records give the same bytes and the same digest, wherever they are written.
-
-    Args:
-        records: samples, in the order in which they are stored.
-        schema: their columns. Dictionary-encoded columns are refused.
-        dest: URI of the data set.
-        block_bytes: payload of a block, at most, unless one sample is larger. A shard that would have fewer
-            than 32 blocks gets smaller ones (not below 64 KiB): so small sets, too, are fetched in
-            parallel, and a window of blocks still mixes.
-        shard_bytes: payload of a shard, at most, unless one sample is larger. One shard is held in memory.
-        overwrite: replace a data set that is there.
-
-    Raises:
-        DataError: no records, one that does not fit the schema, or a data set is there already.
-        AccessError, UnreachableError: from the store.
-    """
-    if any(pa.types.is_dictionary(field.type) for field in schema):
-        raise DataError("dictionary-encoded columns cannot be packed", where=dest, fix="use their value type")
-    store = Store(dest)
     if store.exists(NAME):
         if not overwrite:
             raise exists_already(store)
         store.delete([NAME])
+    packing = _Packing(origin, store, block_bytes, shard_bytes)
+    packing.forget_others()
     table = BlockTable()
-    for number, sized in enumerate(_cut(_sized(records), shard_bytes)):
-        name = f"shard-{number:05d}.arrow"
-        size = sum(size for size, _ in sized)
-        limit = min(block_bytes, max(size // _BLOCKS_MIN, _SMALL_BLOCK_BYTES))
-        data, blocks = _shard([[record for _, record in block] for block in _cut(sized, limit)], schema, dest)
-        store.put(name, data)
-        table.add(name=name, size=len(data), etag=None, blocks=blocks)
-    if not table.rows:
-        raise DataError("there are no samples to pack", where=dest, fix="check the source")
-    manifest = table.manifest("arrow", schema)
+    for name, size, blocks in at_once(packing.shard, packing.runs(), _SHARDS_AT_ONCE):
+        table.add(name=name, size=size, etag=None, blocks=blocks)
+        progress(table.rows, origin.rows)
+    manifest = table.manifest("arrow", origin.manifest.schema)
     manifest.save(store, replace=overwrite)
+    store.delete([info.name for info in store.list(_FOLDER)])
     return manifest
 
 
-def _shard(blocks: list[list[Record]], schema: pa.Schema, dest: str) -> tuple[memoryview, list[Block]]:
-    """One Arrow IPC file, and where its record batches lie in it."""
-    sink = pa.BufferOutputStream()
-    ends, rows = [], []
-    begin = arrow.HEAD_BYTES + schema.serialize().size  # written together with the first block
-    with pa.ipc.new_file(sink, schema) as writer:
-        for records in blocks:
-            writer.write_batch(_batch(records, schema, dest))
-            ends.append(sink.tell())
-            rows.append(len(records))
-    data = sink.getvalue()
-    starts = [begin, *ends[:-1]]
-    return memoryview(data), [
-        Block(
-            offset=start,
-            length=end - start,
-            rows=count,
-            crc32c=google_crc32c.value(data.slice(start, end - start)),
-        )
-        for start, end, count in zip(starts, ends, rows, strict=True)
-    ]
-
-
-def _batch(records: list[Record], schema: pa.Schema, dest: str) -> pa.RecordBatch:
+def _open(uri: str, format: Choice) -> Dataset:
+    store = Store(uri)
     try:
-        return pa.RecordBatch.from_pylist(records, schema=schema)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
-        raise DataError(f"a record does not fit the columns: {error}", where=dest) from error
+        return Dataset(store=store, manifest=Manifest.load(store))
+    except NotFound:
+        return Dataset(store=store, manifest=survey(uri, format=format))
 
 
-def _sized(records: Iterable[Record]) -> Iterator[tuple[int, Record]]:
-    for record in records:
-        yield sum(_size(value) for value in record.values()), record
+class _Packing:
+    """One source on its way into one store."""
+
+    def __init__(self, origin: Dataset, store: Store, block_bytes: int, shard_bytes: int) -> None:
+        self._origin, self._store = origin, store
+        self._block_bytes, self._shard_bytes = block_bytes, shard_bytes
+        self._reader = BlockReader(origin, cache_bytes=0)
+        what = f"{origin.manifest.digest} {block_bytes} {shard_bytes}"
+        self._notes = f"{_FOLDER}/{sha256(what.encode()).hexdigest()[:16]}"
+
+    def forget_others(self) -> None:
+        """Shards of another packing are about to be overwritten."""
+        notes = [info.name for info in self._store.list(_FOLDER)]
+        self._store.delete([name for name in notes if not name.startswith(f"{self._notes}/")])
+
+    def runs(self) -> Iterator[tuple[int, range]]:
+        """The number of each shard, and the blocks of the source that go there."""
+        yield from enumerate(_runs(self._origin.manifest.lengths, self._shard_bytes))
+
+    def shard(self, item: tuple[int, range]) -> tuple[str, int, list[Block]]:
+        """Write one shard, unless it is there; returns its name, its size and its blocks."""
+        number, run = item
+        name, note = shard_name(number), f"{self._notes}/{number:05d}.json"
+        try:
+            found = json.loads(self._store.get(note))
+            if self._store.head(name).size == found["size"]:
+                return name, found["size"], [Block(**block) for block in found["blocks"]]
+        except NotFound:
+            pass
+        data, blocks = shard(self._batches(run), self._origin.manifest.schema)
+        self._store.put(name, data)
+        facts = {"size": len(data), "blocks": [asdict(block) for block in blocks]}
+        self._store.put(note, json.dumps(facts).encode())
+        return name, len(data), blocks
+
+    def _batches(self, run: range) -> Iterator[pa.RecordBatch]:
+        rows = self._origin.manifest.block_rows
+        parts = [self._reader.gather(np.full(rows[n], n), np.arange(rows[n])) for n in run if rows[n]]
+        if parts:
+            together = pa.concat_batches(parts)
+            sizes = _row_bytes(together)
+            for rows_of in _runs(sizes, block_limit(int(sizes.sum()), self._block_bytes)):
+                yield together.slice(rows_of.start, len(rows_of))
 
 
-def _size(value: Any) -> int:
-    """About how many bytes a value takes in a record batch."""
-    if isinstance(value, (bytes, bytearray, memoryview, str)):
-        return len(value)
-    if isinstance(value, Mapping):
-        return sum(_size(part) for part in value.values())
-    if isinstance(value, (list, tuple)):
-        return sum(_size(part) for part in value)
-    return int(getattr(value, "nbytes", 8))
+def _runs(sizes: Int64, limit: int) -> Iterator[range]:
+    """Cut into runs of at most `limit` bytes, or of one that is larger."""
+    ends = np.cumsum(sizes)
+    begin = 0
+    while begin < len(sizes):
+        before = int(ends[begin - 1]) if begin else 0
+        end = max(int(np.searchsorted(ends, before + limit, side="right")), begin + 1)
+        yield range(begin, end)
+        begin = end
 
 
-def _cut(sized: Iterable[tuple[int, Record]], limit: int) -> Iterator[list[tuple[int, Record]]]:
-    """Cut into runs of at most `limit` bytes, or of one record that is larger."""
-    run: list[tuple[int, Record]] = []
-    total = 0
-    for size, record in sized:
-        if run and total + size > limit:
-            yield run
-            run, total = [], 0
-        run.append((size, record))
-        total += size
-    if run:
-        yield run
+def _row_bytes(batch: pa.RecordBatch) -> Int64:
+    """About how many bytes each row takes."""
+    sizes = np.zeros(batch.num_rows, dtype=np.int64)
+    for column in batch.columns:
+        kind = column.type
+        if any(is_kind(kind) for is_kind in _SIZED):
+            sizes += pc.binary_length(column).fill_null(0).to_numpy(zero_copy_only=False)
+        else:
+            sizes += -(-column.nbytes // max(1, batch.num_rows))
+    return sizes
+
+
+_SIZED = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_string, pa.types.is_large_string)

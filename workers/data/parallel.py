@@ -11,16 +11,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _THREADS = 16
-_AHEAD = 2 * _THREADS  # results that nobody has asked for yet are bounded too
 
 
-def at_once(call: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def at_once(call: Callable[[T], R], items: Iterable[T], threads: int = _THREADS) -> Iterator[R]:
     """`call(item)` for each item, from a few threads; results in the items' order, the first error raised."""
     waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="store") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="store") as pool:
         try:
             for item in items:
-                if len(waiting) == _AHEAD:
+                if len(waiting) == 2 * threads:  # results that nobody has asked for yet are bounded too
                     yield waiting.popleft().result()
                 waiting.append(pool.submit(call, item))
             while waiting:

@@ -50,7 +50,7 @@ def test_shards_are_indexed_from_their_footers(tmp_path: Path) -> None:
 
 
 def test_nothing_a_mixture_and_unlike_shards_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nothing here to index"):
+    with pytest.raises(DataError, match="there are no objects here"):
         index((tmp_path / "missing").as_uri())
     number_set(tmp_path, 10)
     (tmp_path / "README").write_text("not a shard")

@@ -1,4 +1,4 @@
-"""MDS shards as their writer lays them out; `benchmarks/data.py` reads those of the library itself."""
+"""MDS shards as their writer lays them out."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,8 +13,11 @@ from hypothesis import strategies as st
 from tests.support.datasets import NUMBERS, number_set, numbers, raw_files
 from workers.data import index
 from workers.data.dataset import Dataset
-from workers.data.pack import pack, write_shards
+from workers.data.pack import _open, _Packing, pack
+from workers.data.shards import write_shards
+from workers.data.verify import verify
 from workers.errors import DataError
+from workers.storage import Store
 
 
 def stored(folder: Path) -> list[dict[str, Any]]:
@@ -82,7 +86,7 @@ def test_a_data_set_is_overwritten_only_when_asked(tmp_path: Path) -> None:
 
 
 def test_bad_sources_are_refused_with_a_reason(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nothing here to pack"):
+    with pytest.raises(DataError, match="there are no objects here"):
         pack((tmp_path / "missing").as_uri(), (tmp_path / "out").as_uri())
     with pytest.raises(DataError, match="no samples to pack"):
         write_shards([], NUMBERS, tmp_path.as_uri())
@@ -93,3 +97,65 @@ def test_bad_sources_are_refused_with_a_reason(tmp_path: Path) -> None:
     words = pa.schema([("word", pa.dictionary(pa.int32(), pa.string()))])
     with pytest.raises(DataError, match="dictionary-encoded"):
         write_shards([{"word": "a"}], words, tmp_path.as_uri())
+
+
+class Killed(Exception):
+    """In place of a signal: everything that was not written is lost."""
+
+
+def test_a_packing_that_was_killed_goes_on_and_gives_the_same_data_set(tmp_path: Path, monkeypatch) -> None:
+    source = raw_files(tmp_path / "source", [bytes([n]) * 1000 for n in range(60)])
+    whole = pack(source, (tmp_path / "whole").as_uri(), shard_bytes=10_000)
+    dest, written, put = (tmp_path / "out").as_uri(), [], Store.put
+
+    def failing(store: Store, name: str, data: bytes) -> None:
+        if len(written) == 6:
+            raise Killed
+        written.append(name)
+        put(store, name, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "put", failing)
+        with pytest.raises(Killed):
+            pack(source, dest, shard_bytes=10_000)
+    with pytest.raises(DataError, match="no manifest"):
+        Dataset.open(dest)
+    before = set(written)
+    monkeypatch.setattr(
+        Store, "put", lambda store, name, data: (written.append(name), put(store, name, data))
+    )
+    done: list[tuple[int, int]] = []
+    again = pack(source, dest, shard_bytes=10_000, progress=lambda *counts: done.append(counts))
+    assert again.digest == whole.digest
+    noted = {name for name in before if name.endswith(".json")}
+    assert noted
+    assert not noted & set(written[6:]), "what was there was not written again"
+    assert done[-1] == (60, 60)
+    assert verify(Dataset.open(dest)).damage == ()
+    assert not list((tmp_path / "out" / "_lockstep").glob("packing/**/*.json"))
+
+
+def test_what_another_packing_left_is_not_taken_for_ones_own(tmp_path: Path) -> None:
+    dest = (tmp_path / "out").as_uri()
+    one = raw_files(tmp_path / "one", [b"a" * 500] * 20)
+    two = raw_files(tmp_path / "two", [b"b" * 500] * 20)
+    store = Store(dest)
+    for source in (one, two, one):
+        packing = _Packing(_open(source, "auto"), store, 4096, 4096)
+        packing.forget_others()
+        list(map(packing.shard, packing.runs()))
+    manifest = pack(one, dest, block_bytes=4096, shard_bytes=4096)
+    assert verify(Dataset.open(dest)).damage == ()
+    assert [row["data"] for row in stored(tmp_path / "out")] == [b"a" * 500] * 20
+    assert manifest.rows == 20
+
+
+def test_any_data_set_can_be_packed_and_keeps_its_samples(tmp_path: Path) -> None:
+    table = pa.table({"n": list(range(100)), "text": [None if n % 3 else "x" * n for n in range(100)]})
+    (tmp_path / "in").mkdir()
+    pq.write_table(table, tmp_path / "in" / "a.parquet", row_group_size=7)
+    manifest = pack((tmp_path / "in").as_uri(), (tmp_path / "out").as_uri(), shard_bytes=300)
+    assert stored(tmp_path / "out") == table.to_pylist()
+    assert len(manifest.object_names) > 3
+    assert pack((tmp_path / "out").as_uri(), (tmp_path / "again").as_uri()).rows == 100
+    assert stored(tmp_path / "again") == table.to_pylist()
