@@ -1,10 +1,17 @@
 """Fixtures for all tests."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.s3 import HOW_TO_INSTALL, S3Server, missing_programs, s3_server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests neither use nor fill the cache of whoever runs them."""
+    os.environ["LOCKSTEP_CACHE"] = str(tmp_path_factory.mktemp("blocks"))
 
 
 @pytest.fixture(scope="session")

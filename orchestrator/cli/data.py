@@ -82,14 +82,16 @@ def index(
     uri: Uri,
     format: Annotated[Format, typer.Option(help="What the objects are.")] = Format.AUTO,
     checksums: Annotated[bool, typer.Option(help="Read all bytes and pin them by checksum.")] = False,
+    to: Annotated[str | None, typer.Option(help="Where to write the manifest, if not beside them.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make objects that are there already into a data set, in place."""
     from workers.data.index import index as write
     from workers.storage import as_uri
 
-    manifest = write(as_uri(uri), format=format.value, checksums=checksums)
-    _print(_summary(as_uri(uri), manifest), as_json)
+    dest = as_uri(to) if to is not None else None
+    manifest = write(as_uri(uri), format=format.value, checksums=checksums, to=dest)
+    _print(_summary(dest or as_uri(uri), manifest), as_json)
 
 
 @app.command()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from workers.protocol import Hold as HoldOrder
-from workers.protocol import Json, Membership
+from workers.protocol import Membership
+
+Json = Any
 
 
 @dataclass(frozen=True, kw_only=True)

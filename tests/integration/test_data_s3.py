@@ -1,13 +1,19 @@
 """Data sets on a real S3 server: the same as on files, and errors that say what is wrong."""
 
+import io
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import boto3
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.support.datasets import NUMBERS, number_set, numbers, raw_files
 from tests.support.s3 import S3Account, S3Server
+from workers.data.cache import NodeCache
 from workers.data.dataset import Dataset
 from workers.data.index import index
 from workers.data.order import locate
@@ -173,3 +179,44 @@ def test_a_number_set_survives_a_copy_between_stores(bucket: str, tmp_path: Path
         remote.put(info.name, local.store.get(info.name))
     copy = Dataset.open(remote.uri, digest=local.manifest.digest)
     assert verify(copy).by_checksum == len(local.manifest)
+
+
+def everything(dataset: Dataset, **options: Any) -> list[dict[str, Any]]:
+    edges = dataset.manifest.edges
+    return BlockReader(dataset, **options).gather(*locate(edges, np.arange(dataset.rows))).to_pylist()
+
+
+def test_tar_files_and_parquet_are_indexed_in_a_bucket_that_stays_as_it_is(
+    bucket: str, tmp_path: Path
+) -> None:
+    store = Store(f"{bucket}/tars")
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as out:
+        for number in range(300):
+            member = tarfile.TarInfo(f"é {number}.bin")
+            member.size = number
+            out.addfile(member, io.BytesIO(bytes(number)))
+    store.put("a b%.tar", sink.getvalue())
+    table = pa.table({"n": list(range(500)), "text": ["x" * (n % 9) for n in range(500)]})
+    sink = io.BytesIO()
+    pq.write_table(table, sink, row_group_size=60)
+    Store(f"{bucket}/tables").put("t.parquet", sink.getvalue())
+    for name, expected in (
+        ("tars", [{"__key__": f"é {n}", "bin": bytes(n)} for n in range(300)]),
+        ("tables", table.to_pylist()),
+    ):
+        index(f"{bucket}/{name}", to=(tmp_path / name).as_uri())
+        assert len(list(Store(f"{bucket}/{name}").list())) == 1
+        assert everything(Dataset.open((tmp_path / name).as_uri())) == expected
+    store.put("a b%.tar", sink.getvalue())
+    with pytest.raises(DataError, match="changed since it was indexed"):
+        everything(Dataset.open((tmp_path / "tars").as_uri()))
+
+
+def test_what_is_on_the_disk_is_not_fetched_again(bucket: str, tmp_path: Path) -> None:
+    dataset, cache = write(f"{bucket}/set"), NodeCache(tmp_path, 1 << 30)
+    first = everything(dataset, on_disk=cache)
+    dataset.store.delete([info.name for info in dataset.store.list()])
+    assert everything(dataset, on_disk=NodeCache(tmp_path, 1 << 30)) == first
+    with pytest.raises(DataError, match="missing"):
+        everything(dataset)

@@ -55,7 +55,7 @@ PURE = [
     "orchestrator/spec/explain.py",
     "orchestrator/spec/problems.py",
     "orchestrator/spec/yaml_lines.py",
-    "workers/protocol.py",
+    "workers/protocol/",
     "workers/numerics/tree.py",
     "workers/data/order.py",
     "workers/data/permutation.py",

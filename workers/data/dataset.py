@@ -1,12 +1,15 @@
-"""A data set: a place in a store and the manifest that was found there."""
+"""A data set: a manifest in a store, and the objects that it describes, there or elsewhere."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workers.data.manifest import BlockSpec, Manifest
+from workers.data.manifest import FOLDER, BlockSpec, Manifest
 from workers.errors import DataError
 from workers.storage import NotFound, Store
+
+#: Says where the objects are, if not beside the manifest. It is no part of the data set's identity.
+HOME = f"{FOLDER}/home.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,7 @@ class Dataset:
         """Open the data set at `uri`.
 
         Args:
-            uri: `file:///folder` or `s3://bucket/prefix`.
+            uri: `file:///folder` or `s3://bucket/prefix`, where its manifest is.
             digest: what its manifest's digest must be, if the caller has seen it before.
 
         Raises:
@@ -43,7 +46,7 @@ class Dataset:
         if digest is not None and manifest.digest != digest:
             fix = f"restore the data set whose digest is {digest[:12]}, or start a new job"
             raise DataError(f"this is another data set ({manifest.digest[:12]})", where=uri, fix=fix)
-        return cls(store=store, manifest=manifest)
+        return cls(store=home(store), manifest=manifest)
 
     @property
     def rows(self) -> int:
@@ -53,6 +56,14 @@ class Dataset:
     def address(self, block: BlockSpec) -> str:
         """Where a block is stored, for messages."""
         return f"{self.store.url(block.object)} at byte {block.offset}"
+
+
+def home(store: Store) -> Store:
+    """Where the objects are that the manifest in `store` describes."""
+    try:
+        return Store(store.get(HOME).decode().strip())
+    except NotFound:
+        return store
 
 
 def _no_manifest(store: Store) -> DataError:

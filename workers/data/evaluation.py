@@ -8,7 +8,8 @@ import numpy as np
 
 from workers.data.decoder import EVALUATION, Decoder
 from workers.data.order import locate
-from workers.data.reader import BlockReader, Request, read_ahead
+from workers.data.prefetch import Prefetcher, Request
+from workers.data.reader import BlockReader
 from workers.recipe import Batch
 
 
@@ -30,7 +31,7 @@ def evaluation_batches(
     manifest = reader.dataset.manifest
     starts = range(vrank * micro_batch, manifest.rows, vranks * micro_batch)
     requests = (_request(reader, start, min(start + micro_batch, manifest.rows)) for start in starts)
-    for request, [records] in read_ahead(reader, requests):
+    for request, [records] in Prefetcher(reader).read(requests):
         if records is not None:
             sample_ids = manifest.first_row[request.blocks] + request.rows
             yield decoder(EVALUATION, records, sample_ids), records.num_rows

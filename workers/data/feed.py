@@ -12,7 +12,8 @@ import numpy as np
 from workers.data.decoder import Decoder
 from workers.data.order import OrderSettings, SampleOrder
 from workers.data.permutation import Int64
-from workers.data.reader import BlockReader, Request, read_ahead
+from workers.data.prefetch import Prefetcher, Request
+from workers.data.reader import BlockReader
 from workers.data.schedule import Schedule
 from workers.recipe import Batch
 
@@ -147,7 +148,7 @@ class Feed:
 
     def _produce(self) -> Iterator[_Ready]:
         first_row = self._reader.dataset.manifest.first_row
-        arriving = read_ahead(self._reader, self._requests())
+        arriving = Prefetcher(self._reader).read(self._requests())
         groups = ((step, vranks) for step in self._steps for vranks in self._groups)
         for (step, vranks), (request, parts) in zip(groups, arriving, strict=True):
             sample_ids = first_row[request.blocks] + request.rows

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import time
+
 import google_crc32c
 import pyarrow as pa
 
@@ -10,11 +13,15 @@ from workers.data.manifest import BlockSpec
 from workers.errors import DataError, UnreachableError
 from workers.storage import Changed, NotFound
 
+_ATTEMPTS = 4
+_PAUSE_SECONDS = 0.05
+#: Not the global generator: that one belongs to recipes, and what it gives must not depend on the network.
+_CHANCE = random.SystemRandom()
 _FIX = "restore the object, or index or pack the data set again: lockstep data verify lists all damage"
 
 
 def fetch(dataset: Dataset, block: BlockSpec) -> pa.Buffer:
-    """The checked bytes of a block. A mismatch is fetched once more: the wire may have been at fault.
+    """The checked bytes of a block. A mismatch is fetched a few times more: the wire may have been at fault.
 
     Raises:
         DataError: the object is missing, shorter than it should be, changed, or altered.
@@ -23,16 +30,20 @@ def fetch(dataset: Dataset, block: BlockSpec) -> pa.Buffer:
     if not block.length:
         return pa.py_buffer(b"")
     data = _read(dataset, block)
-    if not _matches(block, data):
+    for attempt in range(1, _ATTEMPTS):
+        if matches(block, data):
+            return data
+        time.sleep(_CHANCE.uniform(0.5, 1.0) * _PAUSE_SECONDS * 2**attempt)
         data = _read(dataset, block)
     if data.size != block.length:
         raise _damaged(dataset, block, f"truncated: {data.size} of {block.length} bytes are there")
-    if not _matches(block, data):
+    if not matches(block, data):
         raise _damaged(dataset, block, "altered: the checksum does not match")
     return data
 
 
-def _matches(block: BlockSpec, data: pa.Buffer) -> bool:
+def matches(block: BlockSpec, data: pa.Buffer) -> bool:
+    """Whether these are a block's bytes, as far as the manifest can tell."""
     if data.size != block.length:
         return False
     return block.crc32c is None or google_crc32c.value(data) == block.crc32c

@@ -10,6 +10,7 @@ import google_crc32c
 import pyarrow as pa
 
 from workers.data.blocks import Block, BlockTable
+from workers.data.dataset import HOME
 from workers.data.formats import arrow, mds, parquet, raw, tar
 from workers.data.formats.layout import Layout
 from workers.data.manifest import FOLDER, Format, Manifest
@@ -33,10 +34,25 @@ class Scan(Protocol):
 _SCANS: dict[Format, Scan] = {"arrow": arrow.scan, "parquet": parquet.scan, "tar": tar.scan}
 
 
-def index(uri: str, *, format: Choice = "auto", checksums: bool = False) -> Manifest:
-    """Survey the objects below `uri` and write their manifest there, over an earlier one. See `survey`."""
+def index(uri: str, *, format: Choice = "auto", checksums: bool = False, to: str | None = None) -> Manifest:
+    """Survey the objects below `uri` and write their manifest, over an earlier one. See `survey`.
+
+    Args:
+        to: where to write it, if not beside the objects: they may be in a place that cannot be written to.
+            That is then the data set's URI.
+
+    Raises:
+        DataError: `to` has objects of its own.
+    """
     manifest = survey(uri, format=format, checksums=checksums)
-    manifest.save(Store(uri), replace=True)
+    if to is None:
+        manifest.save(Store(uri), replace=True)
+        return manifest
+    store = Store(to)
+    if sample_objects(store):
+        raise DataError("there are other objects here", where=to, fix="name an empty place for the manifest")
+    store.put(HOME, Store(uri).uri.encode())
+    manifest.save(store, replace=True)
     return manifest
 
 

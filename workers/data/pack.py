@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workers.data.blocks import Block, BlockTable
-from workers.data.dataset import Dataset
+from workers.data.dataset import Dataset, home
 from workers.data.index import Choice, survey
 from workers.data.manifest import FOLDER, NAME, Manifest, exists_already
 from workers.data.parallel import at_once
@@ -77,7 +77,7 @@ def pack(
 def _open(uri: str, format: Choice) -> Dataset:
     store = Store(uri)
     try:
-        return Dataset(store=store, manifest=Manifest.load(store))
+        return Dataset(store=home(store), manifest=Manifest.load(store))
     except NotFound:
         return Dataset(store=store, manifest=survey(uri, format=format))
 

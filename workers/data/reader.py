@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
@@ -11,14 +11,16 @@ from threading import Lock
 import numpy as np
 import pyarrow as pa
 
+from workers.data.cache import NodeCache
 from workers.data.dataset import Dataset
-from workers.data.fetch import fetch
+from workers.data.fetch import fetch, matches
 from workers.data.formats import DECODERS
+from workers.data.manifest import BlockSpec
 from workers.data.permutation import Int64
 from workers.errors import DataError
 
 CACHE_BYTES = 1 << 30
-_FETCHES_AT_ONCE = 8
+_FETCHES_AT_ONCE = 32  # small objects need many: each waits for its own answer
 
 
 class BlockReader:
@@ -30,10 +32,13 @@ class BlockReader:
     Args:
         dataset: what to read.
         cache_bytes: stored bytes of blocks to keep in memory, in this process.
+        on_disk: where to look for blocks before the store is asked.
     """
 
-    def __init__(self, dataset: Dataset, cache_bytes: int = CACHE_BYTES) -> None:
-        self.dataset = dataset
+    def __init__(
+        self, dataset: Dataset, cache_bytes: int = CACHE_BYTES, on_disk: NodeCache | None = None
+    ) -> None:
+        self.dataset, self._on_disk = dataset, on_disk
         self._cache_bytes = cache_bytes
         self._kept: OrderedDict[int, Future[pa.RecordBatch]] = OrderedDict()  # least recently used first
         self._kept_bytes = 0
@@ -53,7 +58,9 @@ class BlockReader:
         """Start to fetch what `gather` would return, without waiting for it."""
         distinct, places = np.unique(blocks, return_inverse=True)
         wanted = [self._want(block) for block in distinct.tolist()]
-        return Gathering(blocks=wanted, places=places, rows=np.asarray(rows))
+        lengths = self.dataset.manifest.lengths[distinct].tolist()
+        missing = sum(size for size, block in zip(lengths, wanted, strict=True) if not block.done())
+        return Gathering(blocks=wanted, places=places, rows=np.asarray(rows), missing_bytes=missing)
 
     def close(self) -> None:
         """Give up fetches that have not begun; does not wait for those that have."""
@@ -78,7 +85,7 @@ class BlockReader:
     def _load(self, number: int) -> pa.RecordBatch:
         manifest = self.dataset.manifest
         block = manifest.block(number)
-        data = fetch(self.dataset, block)
+        data = self._fetch(block)
         try:
             records = DECODERS[manifest.format](manifest, block, data)
             if records.num_rows != block.rows:
@@ -88,6 +95,16 @@ class BlockReader:
             raise DataError(f"block {number} does not decode: {error}", where=where) from error
         return records
 
+    def _fetch(self, block: BlockSpec) -> pa.Buffer:
+        if self._on_disk is None or not block.length:
+            return fetch(self.dataset, block)
+        return self._on_disk.block(
+            self.dataset.manifest.digest,
+            block.number,
+            fetch=lambda: fetch(self.dataset, block),
+            fits=lambda data: matches(block, data),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gathering:
@@ -96,6 +113,12 @@ class Gathering:
     blocks: list[Future[pa.RecordBatch]]
     places: Int64  # each sample's block
     rows: Int64  # each sample's row in it
+    missing_bytes: int  # of blocks that had to be fetched, or were on their way
+
+    @property
+    def is_there(self) -> bool:
+        """Whether all blocks have arrived."""
+        return all(block.done() for block in self.blocks)
 
     def parts(self, counts: Sequence[int]) -> list[pa.RecordBatch]:
         """Wait for the blocks and copy the samples out, in order, each part into fresh and aligned memory.
@@ -113,41 +136,6 @@ class Gathering:
         back[order] = np.arange(len(order))
         together = pa.concat_batches(picked)
         return [together.take(pa.array(places)) for places in np.split(back, np.cumsum(counts)[:-1])]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """The samples of one or more micro-batches, by address, laid end to end; there may be none.
-
-    They are read together: for few small samples, the calls cost more than what they do.
-
-    Attributes:
-        counts: samples in each micro-batch.
-    """
-
-    epoch: int
-    blocks: Int64
-    rows: Int64
-    counts: tuple[int, ...]
-
-
-def read_ahead(
-    reader: BlockReader, requests: Iterable[Request]
-) -> Iterator[tuple[Request, list[pa.RecordBatch | None]]]:
-    """Each request with the samples of each micro-batch; the next is being fetched while one is in use."""
-    earlier: tuple[Request, Gathering | None] | None = None
-    for request in requests:
-        begun = reader.begin(request.blocks, request.rows) if len(request.blocks) else None
-        if earlier is not None:
-            yield _arrived(*earlier)
-        earlier = request, begun
-    if earlier is not None:
-        yield _arrived(*earlier)
-
-
-def _arrived(request: Request, begun: Gathering | None) -> tuple[Request, list[pa.RecordBatch | None]]:
-    parts = iter(begun.parts([count for count in request.counts if count]) if begun is not None else ())
-    return request, [next(parts) if count else None for count in request.counts]
 
 
 def _failed(future: Future[pa.RecordBatch]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from typing import Protocol
 
+from workers.data.cache import node_cache
 from workers.data.dataset import Dataset
 from workers.data.decoder import Decoder
 from workers.data.evaluation import evaluation_batches
@@ -64,7 +65,7 @@ class StoredData:
         if job.train is None:
             raise ValueError("the job names no training set")
         self._job = job
-        self._reader = BlockReader(dataset)
+        self._reader = BlockReader(dataset, on_disk=node_cache(dataset.store.uri))
         self._decoder = Decoder(recipe, job.seed)
         self._order = OrderSettings(seed=job.seed, window_blocks=job.train.window_blocks)
         self.schedule = Schedule(rows=dataset.rows, vranks=job.virtual_ranks, micro_batch=job.micro_batch)
@@ -119,7 +120,7 @@ class EvaluationData:
 
     def __init__(self, job: TrainJob, dataset: Dataset, recipe: Recipe) -> None:
         self._job = job
-        self._reader = BlockReader(dataset)
+        self._reader = BlockReader(dataset, on_disk=node_cache(dataset.store.uri))
         self._decoder = Decoder(recipe, job.seed)
 
     def share(self, vrank: int) -> Iterator[Batch]:

@@ -98,3 +98,25 @@ def test_tar_files_without_a_sample_are_refused(tmp_path: Path) -> None:
     tar_file(tmp_path / "a.tar", {"README": b""})
     with pytest.raises(DataError, match="hold no samples"):
         index(tmp_path.as_uri())
+
+
+def test_a_manifest_can_lie_elsewhere_and_is_the_same(tmp_path: Path) -> None:
+    source = raw_files(tmp_path / "in", [b"a", b"bb"])
+    before = sorted(path.name for path in (tmp_path / "in").rglob("*"))
+    manifest = index(source, to=(tmp_path / "set").as_uri())
+    assert sorted(path.name for path in (tmp_path / "in").rglob("*")) == before
+    dataset = Dataset.open((tmp_path / "set").as_uri(), digest=manifest.digest)
+    assert BlockReader(dataset).gather(np.array([1]), np.array([0])).to_pylist() == [
+        {"key": "00001.bin", "data": b"bb"}
+    ]
+    assert dataset.address(manifest.block(0)).startswith(source)
+    assert index(source).digest == manifest.digest
+
+
+def test_a_manifest_is_not_laid_beside_objects_that_it_does_not_describe(tmp_path: Path) -> None:
+    source, other = raw_files(tmp_path / "in", [b"a"]), raw_files(tmp_path / "other", [b"b"])
+    with pytest.raises(DataError, match="other objects"):
+        index(source, to=other)
+    assert index(source, to=(tmp_path / "set").as_uri()).rows == 1
+    (tmp_path / "in" / "more.bin").write_bytes(b"c")
+    assert index(source, to=(tmp_path / "set").as_uri()).rows == 2, "again is no mistake"

@@ -1,0 +1,83 @@
+"""Plain messages between a job's supervisor and its workers.
+
+No torch and no Ray here: the control plane reads these. A worker is told what to train (`TrainJob`), who
+belongs to a generation (`Membership`) and when to pause (`Hold`); it answers with events, in order, from one
+outbox, and says at every look what it is doing (`Pulse`).
+"""
+
+from __future__ import annotations
+
+from workers.protocol.events import (
+    Activity,
+    Broken,
+    Evaluated,
+    Event,
+    Failed,
+    Fault,
+    Finished,
+    Formed,
+    Parked,
+    Pulse,
+    Ready,
+    Report,
+    Saved,
+    StepDone,
+    Usage,
+)
+from workers.protocol.job import (
+    DataSource,
+    Numerics,
+    TrainJob,
+)
+from workers.protocol.news import (
+    Beat,
+    Lost,
+    Memory,
+    News,
+    Placed,
+    Stacks,
+    Vanished,
+)
+from workers.protocol.orders import (
+    CheckpointCommitted,
+    Hold,
+    Membership,
+    Order,
+)
+
+#: For a worker's environment, before torch is imported: that a peer does not answer is what workers are
+#: there to handle, and nothing to fill a terminal with.
+QUIET_TORCH = ("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+__all__ = [
+    "QUIET_TORCH",
+    "Activity",
+    "Beat",
+    "Broken",
+    "CheckpointCommitted",
+    "DataSource",
+    "Evaluated",
+    "Event",
+    "Failed",
+    "Fault",
+    "Finished",
+    "Formed",
+    "Hold",
+    "Lost",
+    "Membership",
+    "Memory",
+    "News",
+    "Numerics",
+    "Order",
+    "Parked",
+    "Placed",
+    "Pulse",
+    "Ready",
+    "Report",
+    "Saved",
+    "Stacks",
+    "StepDone",
+    "TrainJob",
+    "Usage",
+    "Vanished",
+]

@@ -1,0 +1,59 @@
+"""What a job is, for every worker the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+Json = Any
+
+
+class Numerics(StrEnum):
+    """What a job promises about bits."""
+
+    ELASTIC = "elastic"  # the fixed tree: the same bits for every number of workers
+    FAST = "fast"  # stock DDP all-reduce: no promise across numbers of workers
+    RELAXED = "relaxed"  # the fixed tree, but resuming in another environment is allowed
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """A data set pinned to one version of its manifest, and the order it is read in."""
+
+    uri: str
+    manifest_digest: str
+    rows: int
+    window_blocks: int | None = None  # None: shuffled globally; else within a window of so many blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJob:
+    """All that every worker of a job is told, the same for each, however many there are."""
+
+    name: str
+    recipe: str  # "module:Class"
+    params: Mapping[str, Json]
+    sources: Mapping[str, bytes]  # Python files beside the job file, by relative path
+    source_folder: str | None  # where they lie on the submitter's machine
+    seed: int
+    virtual_ranks: int
+    batch_size: int  # samples in one step, over all virtual ranks
+    steps: int  # the step at which the job is done
+    train: DataSource | None  # None: the recipe makes its own data
+    evaluation: DataSource | None = None
+    evaluate_every: int | None = None  # steps
+    max_grad_norm: float | None = None
+    checkpoint_uri: str | None = None  # this job's own folder: manifests/ and chunks/ live in it
+    checkpoint_every: int | None = None  # steps
+    checkpoint_keep: int = 3
+    numerics: Numerics = Numerics.ELASTIC
+    threads: int = 1  # CPU threads of one worker; part of the numerics
+    device: str = "cpu"  # "cpu" or "cuda"
+    gpu_shared: bool = False  # workers may share a GPU
+
+    @property
+    def micro_batch(self) -> int:
+        """Samples that one virtual rank sees in a full step."""
+        return self.batch_size // self.virtual_ranks
