@@ -20,7 +20,7 @@ from workers.data.dataset import Dataset
 from workers.data.reader import BlockReader
 
 BATCHES = 40
-SKIPPED = 10
+SKIPPED = 40
 MAX_GRAD_NORM = 1.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from workers.protocol import (
     Activity,
@@ -13,7 +14,6 @@ from workers.protocol import (
     Fault,
     Finished,
     Formed,
-    Json,
     Lost,
     Parked,
     Pulse,
@@ -112,8 +112,8 @@ class FakeWorker:
         written_bytes: int = 0,
         *,
         generation: int = 0,
-        chunks: Mapping[int, Json] | None = None,
-        draft: Mapping[str, Json] | None = None,
+        chunks: Mapping[int, Any] | None = None,
+        draft: Mapping[str, Any] | None = None,
     ) -> Saved:
         return Saved(
             **self._common(),
