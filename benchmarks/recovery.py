@@ -1,20 +1,21 @@
 """From the death of one worker to the next new step: ours, Ray Train and `torchrun`.
 
-    python benchmarks/recovery.py [--kills 5] [--rounds 2] [--seed 0] [--only ray] [--width 96]
+    python benchmarks/recovery.py [--kills 5] [--rounds 2] [--seed 0] [--only ray] [--width 96] [--freeze]
 
 All sides train the demo's model with W = 3 workers of one thread; `--width` makes it, and so its step,
 smaller. In each round each side runs for a while, one after the other; each suffers the same kills: SIGKILL
 of the same ranks at the same moments within a step, the next one only after the job is whole again and has
-done `UNDISTURBED` steps.
+done `UNDISTURBED` steps, and ours has had the time to start another standby. With `--freeze` it is SIGSTOP, and
+ours alone: the peers wait for a frozen worker for minutes.
 
-* kill to new step: until a step that was not done before is done by workers that came together anew.
+* signal to new step: until a step that was not done before is done by workers that came together anew.
 * beyond a step: the same, less one median step of all workers: what recovering costs by itself.
 * steps redone: done before the kill, and again after it.
-* lost until new step: W x (kill to new step, less one median step), in worker-seconds.
+* lost until new step: W x (signal to new step, less one median step), in worker-seconds.
 * lost in all: W x (time from the last step before the kill to the `UNDISTURBED`th after the job was whole
   again, less one median step for each new step in it): slower steps while a worker was missing, starting its
   replacement beside them, and letting it in are all counted.
-* whole again: kill to the first new step with all W workers.
+* whole again: signal to the first new step with all W workers.
 
 Peers save each step's state to a local disk, and look at their workers every 0.1 s (Ray Train's default is
 2 s). They have their data in memory, and each worker's share of the batch is one pass; ours streams its data,
@@ -48,8 +49,10 @@ SUPPORT = ROOT / "benchmarks/support"
 JOB = ROOT / "examples/text/job.yaml"
 
 WORKERS = 3
+STANDBY_SECONDS = 14.0  # after a change of workers, until the next standby is ready
 STEPS = 1_000_000  # nobody comes that far
 UNDISTURBED = 10
+NO_STEP_TAKES = 0.25  # of a usual one
 EVENTS = ("broken", "worker_lost", "formed", "ready")
 
 
@@ -126,6 +129,7 @@ def sides(data: str, width: int) -> list[Side]:
             environment=quiet,
             regrouped=lambda entry: entry["kind"] == "formed" and entry["cause"] is None,
             joined=lambda entry: entry["kind"] == "formed" and entry["cause"] == "healed",
+            rest=STANDBY_SECONDS,
         ),
         Side(
             name="Ray Train",
@@ -142,12 +146,12 @@ def sides(data: str, width: int) -> list[Side]:
     ]
 
 
-def suffer(side: Side, blows: list[Blow]) -> list[Recovery]:
-    """Run one side, and kill its workers one after another."""
+def suffer(side: Side, blows: list[Blow], how: signal.Signals) -> list[Recovery]:
+    """Run one side, and send its workers this signal, one after another."""
     with tempfile.TemporaryDirectory() as folder, Session(side, Path(folder)) as session:
         session.wait(lambda: len(session.members()) == WORKERS or None, "all workers")
         calm(session, time.time())
-        return [strike(session, blow) for blow in blows]
+        return [strike(session, blow, how) for blow in blows]
 
 
 def calm(session: Session, since: float) -> list[float]:
@@ -160,8 +164,9 @@ def calm(session: Session, since: float) -> list[float]:
     return session.wait(look, "undisturbed steps")
 
 
-def strike(session: Session, blow: Blow) -> Recovery:
-    """Kill one worker of a calm job, and see what happens until it is calm again."""
+def strike(session: Session, blow: Blow, how: signal.Signals) -> Recovery:
+    """Kill or stop one worker of a calm job, and see what happens until it is calm again."""
+    session.rest()
     times = [when for _, when in session.steps()][-UNDISTURBED - 1 :]
     step = statistics.median(b - a for a, b in pairwise(times))
     members = session.members()
@@ -170,7 +175,7 @@ def strike(session: Session, blow: Blow) -> Recovery:
     session.wait(lambda: len(session.steps()) > count or None, "a step boundary")
     time.sleep(blow.moment * step)
     killed = time.time()
-    os.kill(members[blow.rank][1], signal.SIGKILL)
+    os.kill(members[blow.rank][1], how)
 
     def regrouped() -> float | None:
         return first(session.side.regrouped)
@@ -184,9 +189,10 @@ def strike(session: Session, blow: Blow) -> Recovery:
     again = session.wait(regrouped, "workers that come together")
     calm_times = calm(session, session.wait(joined, "a replacement"))
     steps = session.steps()
-    before = [(number, when) for number, when in steps if when <= again]
+    soonest = again + NO_STEP_TAKES * step  # what comes before was done by the workers of before
+    before = [(number, when) for number, when in steps if when <= soonest]
     reached = max(number for number, _ in before)
-    recovered = next(when for number, when in steps if when > again and number > reached)
+    recovered = next(when for number, when in steps if when > soonest and number > reached)
     begin = max(((number, when) for number, when in steps if when <= killed), key=lambda done: done[1])
     end = next((number, when) for number, when in steps if when == calm_times[UNDISTURBED])
     found = Recovery(
@@ -224,15 +230,15 @@ def plan(kills: int, source: random.Random) -> list[Blow]:
     return [Blow(rank, source.random()) for rank in ranks]
 
 
-def report(found: dict[str, list[Recovery]], load: tuple[float, ...]) -> None:
+def report(found: dict[str, list[Recovery]], load: tuple[float, ...], how: signal.Signals) -> None:
     """Medians and worst of each side, and what the peers' are as multiples of ours."""
     kills = len(next(iter(found.values())))
     cores = len(os.sched_getaffinity(0))
-    print(f"\nSIGKILL of one of {WORKERS} workers on {cores} cores, {kills} kills each, median (worst)")
+    print(f"\n{how.name} of one of {WORKERS} workers on {cores} cores, {kills} times each, median (worst)")
     before, after = (" ".join(f"{value:.1f}" for value in loads) for loads in (load, os.getloadavg()))
     print(f"load average of the machine before the first run: {before}; after the last, by itself: {after}")
     rows = {
-        "kill to new step, s": ("recovered", "7.3f"),
+        "signal to new step, s": ("recovered", "7.3f"),
         "beyond a step, s": ("beyond", "7.3f"),
         "whole again, s": ("whole", "7.2f"),
         "steps redone": ("redone", "7.1f"),
@@ -247,7 +253,7 @@ def report(found: dict[str, list[Recovery]], load: tuple[float, ...]) -> None:
         print(f"  {title:<30}" + "".join(f"{cell:>20}" for cell in cells))
     ours, *peers = found
     for peer in peers:
-        for title, field in (("kill to new step", "recovered"), ("lost in all", "lost_in_all")):
+        for title, field in (("signal to new step", "recovered"), ("lost in all", "lost_in_all")):
             mine, theirs = ([getattr(kill, field) for kill in found[name]] for name in (ours, peer))
             middle = statistics.median(theirs) / statistics.median(mine)
             print(
@@ -262,20 +268,26 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="sides whose name contains this")
     parser.add_argument("--width", type=int, default=load_job(JOB).params["width"], help="of the model")
+    parser.add_argument(
+        "--freeze", action="store_true", help="SIGSTOP them instead; the peers would wait for ever"
+    )
     options = parser.parse_args()
+    how = signal.SIGSTOP if options.freeze else signal.SIGKILL
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and so end what runs
     load, source = os.getloadavg(), random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, str(JOB.parent / "prepare.py"), folder], check=True)
         compared = [
-            side for side in sides(f"file://{folder}/train", options.width) if options.only in side.name
+            side
+            for side in sides(f"file://{folder}/train", options.width)
+            if options.only in side.name and (not options.freeze or side.name == "lockstep")
         ]
         found: dict[str, list[Recovery]] = {side.name: [] for side in compared}
         for number in range(options.rounds):
             blows = plan(options.kills, source)
             for side in compared if number % 2 == 0 else compared[::-1]:
-                found[side.name] += suffer(side, blows)
-    report(found, load)
+                found[side.name] += suffer(side, blows, how)
+    report(found, load, how)
 
 
 if __name__ == "__main__":

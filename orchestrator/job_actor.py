@@ -19,10 +19,10 @@ import ray
 
 from clusters.types import Resources
 from orchestrator.checkpointing import JobCheckpoints
+from orchestrator.crew.ray_crew import RayCrew
 from orchestrator.exit_codes import FAILED
 from orchestrator.gang import Outcome, Policy
 from orchestrator.gang.events import GangEvent, Resize, Wish
-from orchestrator.ray_crew import RayCrew
 from orchestrator.records.bookkeeper import Bookkeeper
 from orchestrator.records.facts import Checkpoint
 from orchestrator.records.scoreboard import Scoreboard
@@ -48,6 +48,7 @@ class Assignment:
         policy: how patient to be with workers.
         workers: how many it should have.
         each: the resources of one worker.
+        standby: keep processes ready that can replace workers.
         resume_step: the checkpoint to go on from, if any.
         notes: what whoever started the job should know.
         submitted: seconds since the epoch.
@@ -62,6 +63,7 @@ class Assignment:
     policy: Policy
     workers: int
     each: Resources
+    standby: bool
     resume_step: int | None
     notes: tuple[str, ...]
     submitted: float
@@ -117,7 +119,13 @@ class JobActor:
         self._books = Bookkeeper(self._board, timeline, [self._keep], assignment.job.checkpoint_uri)
         for note in assignment.notes:
             self._books.note(note)
-        self._crew = RayCrew(assignment.job, assignment.each, assignment.run, assignment.namespace)
+        self._crew = RayCrew(
+            assignment.job,
+            assignment.each,
+            assignment.run,
+            assignment.namespace,
+            standby=assignment.standby,
+        )
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")  # one: commits stay in order
         self._inbox: SimpleQueue[GangEvent] = SimpleQueue()
         self._supervisor: Supervisor | None = None

@@ -183,6 +183,7 @@ def _assignment(run: Run, cluster: Cluster, notes: tuple[str, ...], address: str
         policy=Policy(virtual_ranks=run.job.virtual_ranks, saves=run.job.checkpoint_uri is not None),
         workers=workers,
         each=replace(run.each, cpus=_NO_RATION) if cluster.embedded else run.each,
+        standby=run.spec.workers.standby,
         resume_step=run.origin.manifest.step if run.origin.manifest is not None else None,
         notes=notes,
         submitted=run.timeline.since - sum(run.timeline.phases.values()),

@@ -11,19 +11,25 @@ import time
 
 import ray
 
-from workers import stacks
+from workers import lifesign, stacks
 from workers.outbox import Numbered
 from workers.protocol import QUIET_TORCH, Memory, Order, Pulse, TrainJob
+
+_GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
 class WorkerActor:
-    """One worker process of a job. `poll` and `tell` run beside each other (`max_concurrency`)."""
+    """One worker process of a job. `poll` and `tell` run beside each other (`max_concurrency`).
 
-    def __init__(self, worker_id: str, job: TrainJob) -> None:
+    Without a `worker_id` it is a standby, until it is told whom to `become`.
+    """
+
+    def __init__(self, worker_id: str | None, job: TrainJob) -> None:
         begin = time.perf_counter()
         os.environ.setdefault(*QUIET_TORCH)
         stacks.prepare()
+        lifesign.give()
         from workers.worker import Worker
 
         startup = {"imports": time.perf_counter() - begin}
@@ -37,12 +43,22 @@ class WorkerActor:
         )
         self._worker.start()
 
-    def where(self) -> tuple[int, str]:
-        """Its process, and the id of its node; answered before the engine is built."""
-        return os.getpid(), ray.get_runtime_context().get_node_id()
+    def where(self) -> tuple[int, str, str | None]:
+        """Its process, the id of its node, and its GPUs; answered before the engine is built."""
+        return os.getpid(), ray.get_runtime_context().get_node_id(), os.environ.get(_GPUS)
 
-    def remember(self) -> Memory:
-        """For a supervisor that has to begin anew."""
+    def stand_by(self) -> None:
+        """Returns when a standby could take over; raises what building it raised."""
+        self._worker.wait_built()
+
+    def become(self, worker_id: str, gpus: str | None) -> None:
+        """Make a standby this worker, with the GPUs of the one that was in its place."""
+        if gpus is not None:
+            os.environ[_GPUS] = gpus
+        self._worker.become(worker_id)
+
+    def remember(self) -> Memory | None:
+        """For a supervisor that has to begin anew; None from a standby."""
         return self._worker.remember()
 
     def tell(self, order: Order) -> None:

@@ -19,6 +19,10 @@ class Reporter:
         self.meter = Meter()
         self._outbox = outbox
 
+    def begin(self, worker_id: str) -> None:
+        """Be this worker from now on; what was before does not count."""
+        self.worker_id, self.stopwatch = worker_id, Stopwatch()
+
     def report(self, kind: type[Event], **fields: Any) -> None:
         """Send an event of this kind."""
         self._outbox.put(

@@ -25,7 +25,8 @@ class Worker:
     """One worker of a job.
 
     Args:
-        worker_id: unique within the job.
+        worker_id: unique within the job; None for a standby, which builds all that it can and gets its name,
+            and whom to replace, from `become`.
         job: what to train.
         node, node_id: the machine's name, for people, and what is unique about it.
         host: the address at which other workers reach this one.
@@ -34,7 +35,7 @@ class Worker:
 
     def __init__(
         self,
-        worker_id: str,
+        worker_id: str | None,
         job: TrainJob,
         *,
         node: str,
@@ -43,16 +44,36 @@ class Worker:
         startup: Mapping[str, float] | None = None,
     ) -> None:
         self.outbox = Outbox()
-        self._orders = Orders()
-        self._reporter = Reporter(worker_id, self.outbox)
-        self._engine = Engine(
-            job, self._orders, self._reporter, node=node, node_id=node_id, host=host, startup=startup or {}
-        )
-        self._thread = threading.Thread(target=self._live, name=f"engine-{worker_id}", daemon=True)
+        self._job, self._orders = job, Orders()
+        self._reporter = Reporter(worker_id or "", self.outbox)
+        self._engine = Engine(job, self._orders, self._reporter, node=node, node_id=node_id, host=host)
+        self._startup: Mapping[str, float] = startup or {}
+        self._named, self._built = threading.Event(), threading.Event()
+        self._failure: BaseException | None = None
+        if worker_id is not None:
+            self._named.set()
+        self._thread = threading.Thread(target=self._live, name="engine", daemon=True)
 
     def start(self) -> None:
         """Begin to build the recipe."""
         self._thread.start()
+
+    def wait_built(self) -> None:
+        """Return when all that can be built without a name is.
+
+        Raises:
+            Whatever building it raised.
+        """
+        if not self._needs_name_to_build:
+            self._built.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def become(self, worker_id: str) -> None:
+        """Give a standby its name: from now on it is that worker, and reports."""
+        self._startup = {}
+        self._reporter.begin(worker_id)
+        self._named.set()
 
     def tell(self, order: Order) -> None:
         """Pass an order to the engine; a newer generation ends what it does in an older one."""
@@ -63,8 +84,10 @@ class Worker:
         activity, seconds = self._reporter.stopwatch.current()
         return Pulse(activity=activity, seconds=seconds)
 
-    def remember(self) -> Memory:
-        """All that a supervisor needs to know of this worker that has never heard of it."""
+    def remember(self) -> Memory | None:
+        """All that a supervisor that has never heard of this worker needs to know; None for a standby."""
+        if not self._named.is_set():
+            return None
         numbered = self.outbox.remembered()
         membership, hold = self._orders.newest()
         return Memory(
@@ -75,9 +98,27 @@ class Worker:
             position=numbered[-1][0] if numbered else 0,
         )
 
-    def _live(self) -> None:
+    @property
+    def _needs_name_to_build(self) -> bool:
+        """Which GPU is its own is not known before."""
+        return self._job.device == "cuda"
+
+    def _build(self) -> None:
+        if self._needs_name_to_build:
+            self._named.wait()
         try:
-            self._engine.build()
+            self._startup = {**self._startup, **self._engine.build()}
+        except BaseException as error:  # told under a name, once there is one
+            self._failure = error
+        self._built.set()
+        self._named.wait()
+
+    def _live(self) -> None:
+        self._build()
+        try:
+            if self._failure is not None:
+                raise self._failure
+            self._engine.announce(self._startup)
         except BaseException as error:  # whatever it is, the supervisor must hear of it
             self._reporter.report(Failed, **_describe(error))
             return

@@ -35,6 +35,7 @@ class Side:
         environment: added to this process's own.
         regrouped: whether an entry of the log says that workers have come together anew.
         joined: whether an entry says that its worker is part of the training.
+        rest: seconds to leave it alone before each blow, in which it makes itself ready for the next one.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Side:
     environment: dict[str, str]
     regrouped: Callable[[Entry], bool]
     joined: Callable[[Entry], bool]
+    rest: float = 0.0
 
 
 class Session:
@@ -103,6 +105,11 @@ class Session:
                 tail = self._said.read_text()[-3000:]
                 raise SystemExit(f"{self.side.name}: waited in vain for {what}\n{tail}")
             time.sleep(LOOK_EVERY_SECONDS)
+
+    def rest(self) -> None:
+        """See `Side.rest`."""
+        until = time.monotonic() + self.side.rest
+        self.wait(lambda: time.monotonic() > until or None, "some rest")
 
     def _read(self) -> None:
         if not self._log.exists():

@@ -49,6 +49,7 @@ def main() -> None:
                 {"steps_per_second": done / wall, "cpu_seconds_per_step": (time.process_time() - cpu) / done}
             )
         )
+    dist.barrier()  # whoever leaves first can abort the other
     dist.destroy_process_group()
 
 

@@ -164,7 +164,8 @@ def _told(event: Event, before: JobStatus, after: JobStatus, now: float) -> tupl
         case Ready():
             took = sum(event.startup.values())
             where = f"{event.node} ({event.node_id[:12]})"
-            reason = f"process {event.pid} on {where}, {event.device}, after {took:.1f} s"
+            start = f"after {took:.1f} s" if took else "which stood by"
+            reason = f"process {event.pid} on {where}, {event.device}, {start}"
             return (EventEntry(time=now, kind=Kind.READY, worker=event.worker, reason=reason),)
         case Formed() if event.restored and after.joined != before.joined:  # once for all members
             reason = f"goes on from the checkpoint of step {event.step}"

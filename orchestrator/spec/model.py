@@ -167,6 +167,11 @@ class Workers(Section):
     gpus: Annotated[float, Field(ge=0)] = Field(
         default=0.0, description="GPUs of one worker: 0, a share below 1, or a whole number."
     )
+    standby: bool = Field(
+        default=True,
+        description="Keep a process ready on each node, which takes a lost worker's place at once. "
+        "It needs memory, and no CPU or GPU of its own.",
+    )
 
     @model_validator(mode="after")
     def _ordered_and_whole(self) -> Self:

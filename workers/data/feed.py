@@ -21,7 +21,8 @@ _JOIN_SECONDS = 5.0  # a fetch from a store that hangs is left to its own deadli
 #: Of each virtual rank at once: numpy's calls cost more than what they compute for a few samples. So many in
 #: the end; the first batch must not wait for that.
 _LOOK_UP_SAMPLES = 2048
-#: Micro-batches of a step that are this small together are read together.
+#: Micro-batches that are this small together are read together, those of several steps too. Not at first: a
+#: step, then twice as many each time.
 _TOGETHER_SAMPLES = 64
 #: Micro-batches to have ready, at least.
 _DEPTH = 4
@@ -34,6 +35,13 @@ class _Ready:
     place: tuple[int, int]  # step, virtual rank
     batch: Batch
     count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request(Request):
+    """Micro-batches that are read together, and where each of them belongs."""
+
+    places: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +94,9 @@ class Feed:
         self._reader, self._order, self._schedule, self._decoder = reader, order, schedule, decoder
         self._vranks = tuple(vranks)
         self._steps = range(start_step, stop_step)
-        together = min(len(vranks), max(1, _TOGETHER_SAMPLES // schedule.micro_batch))
+        together = max(1, _TOGETHER_SAMPLES // schedule.micro_batch)
         self._groups = [self._vranks[i : i + together] for i in range(0, len(vranks), together)]
+        self._steps_together = max(1, together // len(vranks))
         self._depth = max(_DEPTH, 2 * together) if depth is None else depth
         self._ready: deque[_Ready] = deque()
         self._changed = Condition()
@@ -148,33 +157,47 @@ class Feed:
 
     def _produce(self) -> Iterator[_Ready]:
         first_row = self._reader.dataset.manifest.first_row
-        arriving = Prefetcher(self._reader).read(self._requests())
-        groups = ((step, vranks) for step in self._steps for vranks in self._groups)
-        for (step, vranks), (request, parts) in zip(groups, arriving, strict=True):
+        for request, parts in Prefetcher(self._reader).read(self._requests()):
             sample_ids = first_row[request.blocks] + request.rows
-            for vrank, records, count in zip(vranks, parts, request.counts, strict=True):
+            for place, records, count in zip(request.places, parts, request.counts, strict=True):
                 own, sample_ids = sample_ids[:count], sample_ids[count:]
                 batch = self._decoder(request.epoch, records, own) if records is not None else None
-                yield _Ready(place=(step, vrank), batch=batch, count=count)
+                yield _Ready(place=place, batch=batch, count=count)
 
-    def _requests(self) -> Iterator[Request]:
-        """What each group of micro-batches reads, in step-major, then virtual-rank order."""
+    def _requests(self) -> Iterator[_Request]:
+        """What is read together, in step-major, then virtual-rank order."""
         block_rows = self._reader.dataset.manifest.block_rows
         order: SampleOrder | None = None
         found: _Addresses | None = None
         steps = 1  # to look up at once
-        for step in self._steps:
-            piece = self._schedule.at(step)
-            if order is None or order.epoch != piece.epoch:
-                order, found = self._order.epoch(piece.epoch, block_rows, self._schedule.vranks), None
-            if found is None or piece.start >= found.stop:
-                found = self._look_up(order, piece.start, steps)
+        for stretch in self._stretches():
+            pieces = [self._schedule.at(step) for step in stretch]
+            epoch, start, stop = (
+                pieces[0].epoch,
+                pieces[0].start,
+                pieces[-1].start + self._schedule.micro_batch,
+            )
+            if order is None or order.epoch != epoch:
+                order, found = self._order.epoch(epoch, block_rows, self._schedule.vranks), None
+            if found is None or stop > found.stop:
+                found = self._look_up(order, start, max(steps, len(stretch)))
                 steps = min(2 * steps, max(1, _LOOK_UP_SAMPLES // self._schedule.micro_batch))
             for vranks in self._groups:
-                counts = tuple(piece.counts[vrank] for vrank in vranks)
-                parts = [found.part(vrank, piece.start, piece.counts[vrank]) for vrank in vranks]
+                wanted = [(piece, vrank) for piece in pieces for vrank in vranks]
+                counts = tuple(piece.counts[vrank] for piece, vrank in wanted)
+                parts = [found.part(vrank, piece.start, piece.counts[vrank]) for piece, vrank in wanted]
                 blocks, rows = (np.concatenate(column) for column in zip(*parts, strict=True))
-                yield Request(epoch=piece.epoch, blocks=blocks, rows=rows, counts=counts)
+                places = tuple((step, vrank) for step in stretch for vrank in vranks)
+                yield _Request(epoch=epoch, places=places, blocks=blocks, rows=rows, counts=counts)
+
+    def _stretches(self) -> Iterator[range]:
+        """Steps that are read together: all of one epoch, and more and more of them."""
+        step, count = self._steps.start, 1
+        while step < self._steps.stop:
+            left = self._schedule.steps_per_epoch - step % self._schedule.steps_per_epoch
+            stretch = range(step, min(step + min(count, left), self._steps.stop))
+            yield stretch
+            step, count = stretch.stop, min(2 * count, self._steps_together)
 
     def _look_up(self, order: SampleOrder, start: int, steps: int) -> _Addresses:
         """Where the samples of so many steps from `start` on are stored."""

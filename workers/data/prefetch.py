@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -32,6 +33,9 @@ class Request:
     counts: tuple[int, ...]
 
 
+R = TypeVar("R", bound=Request)
+
+
 class Prefetcher:
     """Begins requests before they are wanted.
 
@@ -50,9 +54,9 @@ class Prefetcher:
         self._reader, self._budget = reader, budget_bytes
         self.depth = _DEPTH_MIN
 
-    def read(self, requests: Iterable[Request]) -> Iterator[tuple[Request, list[pa.RecordBatch | None]]]:
+    def read(self, requests: Iterable[R]) -> Iterator[tuple[R, list[pa.RecordBatch | None]]]:
         """Each request with the samples of each of its micro-batches, in order; None for one without any."""
-        ahead: deque[tuple[Request, Gathering | None]] = deque()
+        ahead: deque[tuple[R, Gathering | None]] = deque()
         missing = 0  # bytes of those
         for request in requests:
             begun = self._reader.begin(request.blocks, request.rows) if len(request.blocks) else None
@@ -65,9 +69,7 @@ class Prefetcher:
         for request, first in ahead:
             yield self._arrived(request, first)
 
-    def _arrived(
-        self, request: Request, begun: Gathering | None
-    ) -> tuple[Request, list[pa.RecordBatch | None]]:
+    def _arrived(self, request: R, begun: Gathering | None) -> tuple[R, list[pa.RecordBatch | None]]:
         if begun is None:
             return request, [None] * len(request.counts)
         if not begun.is_there:

@@ -62,6 +62,8 @@ class StepBuffers:
 
     def after(self, vrank: int) -> None:
         """A virtual rank's forward pass is done: keep what it left if it is number 0, then go back."""
+        if not self._slots:
+            return
         self._check_constants()
         live = self._live()
         if vrank == 0:

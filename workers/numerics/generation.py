@@ -94,13 +94,21 @@ def _connect(membership: Membership, rank: int, device: torch.device, job: str, 
     return GlooExchange(gloo, rank, world)
 
 
-def join_default_group(membership: Membership, rank: int, device: torch.device, job: str) -> None:
-    """Make the members torch.distributed's default group, for `numerics: fast` (stock DDP)."""
+def join_default_group(membership: Membership, rank: int, device: torch.device, job: str) -> Exchange | None:
+    """Make the members torch.distributed's default group, for `numerics: fast` (stock DDP).
+
+    Returns:
+        an exchange over the connections of that group, which on CPUs saves a thread that waits for others;
+        None where there is nothing to gain.
+    """
     leave_default_group()
     store = PrefixStore(f"{job}/{membership.generation}/fast", connect_store(membership.store))
     backend = "nccl" if device.type == "cuda" else "gloo"
     world = len(membership.workers)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
+    if world == 1 or device.type == "cuda":
+        return None
+    return GlooExchange(_default_backend(device), rank, world)
 
 
 def leave_default_group() -> None:
@@ -112,8 +120,12 @@ def leave_default_group() -> None:
 def abort_default_group(rank: int, device: torch.device) -> None:
     """Free whoever waits in a collective of the default group. From any thread."""
     if dist.is_initialized() and dist.get_world_size() > 1:
-        group = cast(Mesh, dist.group.WORLD._get_backend(device))  # type: ignore[union-attr]
+        group = _default_backend(device)
         group.abort() if device.type == "cuda" else abort_gloo(group, rank)
+
+
+def _default_backend(device: torch.device) -> Mesh:
+    return cast(Mesh, dist.group.WORLD._get_backend(device))  # type: ignore[union-attr]
 
 
 def join_own_group() -> None:

@@ -25,7 +25,9 @@ def seed_everything(*parts: int | str) -> None:
 
     number = derive(*parts)
     random.seed(number)
-    np.random.seed([number & 0xFFFFFFFF, number >> 32])
+    np.random.seed(
+        number & 0xFFFFFFFF
+    )  # of more bits it makes an array first, which takes five times as long
     # Not `torch.manual_seed`: it looks for every kind of device, and keeps a stack trace for each that is not
     # there. That takes a millisecond.
     torch.default_generator.manual_seed(number)

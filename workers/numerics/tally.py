@@ -1,6 +1,6 @@
 """A step's logged numbers: each virtual rank's loss and values, gathered and folded in tree order.
 
-They travel while the last backward pass runs, and the sums are as exact as the gradients: the same tree, in
+They travel while the gradients are reduced, and the sums are as exact as the gradients: the same tree, in
 float64, on every worker. So all workers know the same losses, whatever their number is. What a worker has to
 tell the others for the end of the step (that it was asked to pause) rides along.
 """
@@ -8,7 +8,9 @@ tell the others for the end of the step (that it was asked to pause) rides along
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +34,8 @@ class Tally:
     def __init__(self, exchange: Exchange, hosted: Sequence[Sequence[int]], names: Sequence[str]) -> None:
         self._exchange, self._hosted, self._names = exchange, hosted, tuple(names)
         self._width = 1 + len(self._names)
-        self._rows: list[Tensor] = []
+        self._on_cpu = exchange.device.type == "cpu"
+        self._rows: list[Any] = []  # numbers on the CPU, where they cost nothing to read, else tensors
         self._gathered: dict[int, Tensor] = {}
         self._pending: Pending
         self.signal = 0.0
@@ -54,17 +57,17 @@ class Tally:
                 fix="return the same names for every batch",
             )
         row = [loss, *(_number(name, values[name]) for name in self._names)]
-        if self._exchange.device.type == "cpu":  # the same numbers as below, for a tenth of the time
-            numbers = torch.tensor([value.item() for value in row], dtype=torch.float64)
+        if self._on_cpu:  # the same numbers as tensors would be, for a tenth of the time
+            self._rows.append([value.item() * weight for value in row])
         else:
-            numbers = torch.stack(
-                [v.detach().to(self._exchange.device, torch.float64).reshape(()) for v in row]
-            )
-        self._rows.append(numbers.mul_(weight))
+            device = self._exchange.device
+            numbers = torch.stack([value.detach().to(device, torch.float64).reshape(()) for value in row])
+            self._rows.append(numbers.mul_(weight))
 
     def add_nothing(self) -> None:
         """The row of a virtual rank without a sample."""
-        self._rows.append(torch.zeros(self._width, dtype=torch.float64, device=self._exchange.device))
+        nothing = [0.0] * self._width
+        self._rows.append(nothing if self._on_cpu else self._tensor(nothing))
 
     def send(self, signal: float = 0.0) -> None:
         """All own rows are in: exchange them with the other members.
@@ -72,7 +75,10 @@ class Tally:
         Args:
             signal: what this worker has to say to the others; `finish` sets `signal` to the highest one.
         """
-        own = torch.cat([*self._rows, self._rows[0].new_full((1,), signal)])
+        if self._on_cpu:
+            own = self._tensor([*chain.from_iterable(self._rows), signal])
+        else:
+            own = torch.cat([*self._rows, self._tensor([signal])])
         self._gathered = {
             rank: own if rank == self._exchange.rank else own.new_empty(len(vranks) * self._width + 1)
             for rank, vranks in enumerate(self._hosted)
@@ -93,6 +99,9 @@ class Tally:
         totals = fold_leaves([rows[vrank] for vrank in sorted(rows)], _add)
         loss, *values = (total / divisor for total in totals)
         return loss, dict(zip(self._names, values, strict=True))
+
+    def _tensor(self, numbers: Sequence[float]) -> Tensor:
+        return torch.tensor(numbers, dtype=torch.float64, device=self._exchange.device)
 
 
 def _number(name: str, value: object) -> Tensor:

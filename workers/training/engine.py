@@ -6,52 +6,26 @@ Needs neither Ray nor a supervisor: it takes memberships and reports events.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 
 from workers.numerics import environment
-from workers.numerics.buffers import StepBuffers
-from workers.numerics.ddp import ElasticDDP, FastDDP, GradientReducer
+from workers.numerics.ddp import FastDDP, GradientReducer
 from workers.numerics.exchange import Exchange, PeerLost
 from workers.numerics.generation import abort_default_group, form, join_default_group, serve_store
 from workers.orders import Orders
-from workers.protocol import Activity, Formed, Membership, Numerics, Ready, TrainJob
+from workers.protocol import Activity, Formed, Membership, Ready, TrainJob
 from workers.reporter import Reporter
+from workers.training.build import Built, build
 from workers.training.connection import connection
 from workers.training.healing import Held, agree, heal
-from workers.training.recipes import load_recipe
-from workers.training.replica import Replica
 from workers.training.saving import Checkpoints
 from workers.training.step import StepRunner, Team, call_loss
 from workers.training.train import Progress, TrainingRun
-from workers.training.training_data import (
-    EvaluationData,
-    HeadStart,
-    TrainingData,
-    open_evaluation_data,
-    open_training_data,
-)
-from workers.training.warmup import WarmUp, passes, warm_up_elastic
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Built:
-    """What `build` leaves for every generation."""
-
-    replica: Replica
-    buffers: StepBuffers
-    data: TrainingData
-    evaluation: EvaluationData | None
-    checkpoints: Checkpoints
-    reducer: ElasticDDP | None  # None: made anew for each generation (`numerics: fast`)
-    warm_up: WarmUp | None
+from workers.training.training_data import HeadStart
+from workers.training.warmup import WarmUp, passes
 
 
 class Engine:
@@ -63,7 +37,6 @@ class Engine:
         reporter: where events go.
         node, node_id: the machine's name, for people, and what is unique about it.
         host: the address at which other workers reach this one.
-        startup: seconds by phase, of what the process did before.
     """
 
     def __init__(
@@ -75,12 +48,12 @@ class Engine:
         node: str,
         node_id: str,
         host: str,
-        startup: Mapping[str, float],
     ) -> None:
         self._job, self._orders, self._reporter = job, orders, reporter
-        self._node, self._node_id, self._host, self._startup = node, node_id, host, startup
+        self._node, self._node_id, self._host = node, node_id, host
         self._device = torch.device(job.device)
-        self._built: _Built
+        self._built: Built
+        self._checkpoints: Checkpoints
         self._progress = Progress()
         self._holds_state = False
 
@@ -94,34 +67,21 @@ class Engine:
         """The step whose state this worker holds; None as long as it holds none that counts."""
         return self._built.replica.step if self._holds_state else None
 
-    def build(self) -> None:
-        """Everything that needs no other worker: recipe, model, data, warm-up. Reports `Ready`."""
-        seconds = dict(self._startup)
-        environment.pin(self._job.threads, self._job.device)
+    def build(self) -> Mapping[str, float]:
+        """See `workers.training.build`; returns the seconds that it took, by phase."""
+        self._built = build(self._job)
+        replica, schedule = self._built.replica, self._built.data.schedule
+        self._checkpoints = Checkpoints(self._job, replica, schedule, self._orders)
+        return self._built.seconds
+
+    def announce(self, startup: Mapping[str, float]) -> None:
+        """Be there for others: reports `Ready`.
+
+        Args:
+            startup: seconds by phase, of what it took until now.
+        """
         if self._device.type == "cuda":
             self._reporter.meter.watch_gpu(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
-        recipe = _timed(seconds, "recipe", lambda: load_recipe(self._job))
-        replica = _timed(seconds, "model", lambda: Replica(recipe, self._job.seed, self._device))
-        replica.model.train()
-        replica.scalars()  # what cannot be saved, or sent to another worker, is refused here and not later
-        data = _timed(seconds, "data", lambda: open_training_data(self._job, recipe))
-        evaluation = open_evaluation_data(self._job, recipe)
-        buffers = StepBuffers(replica.model)
-        reducer, warm_up = None, None
-        if self._job.numerics is not Numerics.FAST:
-            batch = data.first_batch()
-            reducer, warm_up = _timed(
-                seconds, "warm-up", lambda: warm_up_elastic(replica, buffers, batch, self._job.seed)
-            )
-        self._built = _Built(
-            replica=replica,
-            buffers=buffers,
-            data=data,
-            evaluation=evaluation,
-            checkpoints=Checkpoints(self._job, replica, data.schedule, self._orders),
-            reducer=reducer,
-            warm_up=warm_up,
-        )
         self._store, address = serve_store(self._host)
         self._reporter.report(
             Ready,
@@ -130,8 +90,8 @@ class Engine:
             node_id=self._node_id,
             device=self._job.device,
             store=address,
-            fingerprint=environment.fingerprint(self._job.device, replica.optimizer),
-            startup=seconds,
+            fingerprint=environment.fingerprint(self._job.device, self._built.replica.optimizer),
+            startup=startup,
         )
 
     def train(self, membership: Membership) -> None:
@@ -160,13 +120,13 @@ class Engine:
 
     def _train(self, membership: Membership, exchange: Exchange, begun: HeadStart) -> None:
         built = self._built
+        restored, healed = self._settle(membership, exchange)
+        reducer, warm_up, exchange = self._reducer(membership, exchange)
         team = Team(
             exchange=exchange,
             hosted=membership.hosted,
             superseded=lambda: self._orders.superseded(membership.generation),
         )
-        restored, healed = self._settle(membership, exchange)
-        reducer, warm_up = self._reducer(membership, exchange)
         self._reporter.report(
             Formed,
             generation=membership.generation,
@@ -194,7 +154,7 @@ class Engine:
             schedule=built.data.schedule,
             team=team,
             evaluation=built.evaluation,
-            checkpoints=built.checkpoints,
+            checkpoints=self._checkpoints,
             orders=self._orders,
             reporter=self._reporter,
             progress=self._progress,
@@ -207,7 +167,7 @@ class Engine:
         """All members come to hold one state: the furthest that any of them has, else a checkpoint's, else
         the initial one. Returns whether this one was restored from a checkpoint, and healed by a peer."""
         built = self._built
-        built.checkpoints.begin(membership)
+        self._checkpoints.begin(membership)
         agreement = agree(exchange, Held(self.step, self._progress.evaluated))
         self._progress.evaluated = agreement.held.evaluated
         if agreement.source is not None:
@@ -218,21 +178,25 @@ class Engine:
             return False, healed
         restored = membership.resume_step is not None
         if membership.resume_step is not None:
-            built.checkpoints.restore(membership.resume_step)
+            self._checkpoints.restore(membership.resume_step)
             built.buffers.settle()
         self._holds_state = True
         return restored, False
 
-    def _reducer(self, membership: Membership, exchange: Exchange) -> tuple[GradientReducer, WarmUp]:
+    def _reducer(
+        self, membership: Membership, exchange: Exchange
+    ) -> tuple[GradientReducer, WarmUp, Exchange]:
+        """What reduces in this generation, what is known of it, and the exchange to use beside it."""
         built, rank = self._built, exchange.rank
         if built.reducer is not None and built.warm_up is not None:
             built.reducer.join(exchange, membership.hosted)
-            return built.reducer, built.warm_up
+            return built.reducer, built.warm_up, exchange
         replica, batch = built.replica, built.data.first_batch()
-        join_default_group(membership, rank, self._device, self._job.name)
+        beside = join_default_group(membership, rank, self._device, self._job.name) or exchange
 
         def abort() -> None:
             exchange.abort()
+            beside.abort()
             abort_default_group(rank, self._device)
 
         self._orders.when_superseded(membership.generation, abort)
@@ -243,11 +207,4 @@ class Engine:
             filler=lambda module: call_loss(replica.recipe, module, batch)[0],
         )
         warm_up = passes(replica, fast.module, built.buffers, batch, self._job.seed)
-        return fast, warm_up
-
-
-def _timed(seconds: dict[str, float], phase: str, call: Callable[[], T]) -> T:
-    begin = time.perf_counter()
-    result = call()
-    seconds[phase] = time.perf_counter() - begin
-    return result
+        return fast, warm_up, beside

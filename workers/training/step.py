@@ -113,28 +113,22 @@ class StepRunner:
             with self._stopwatch.within(Activity.DATA_WAIT):
                 batch, count = self._feed.take(self._replica.step, vrank)
             if count:
-                self._pass(vrank, batch, count, total, full, signal)
+                self._pass(vrank, batch, count, total, full)
             else:
-                self._skip(vrank, signal)
+                self._tally.add_nothing()
+                self._reducer.skip(vrank)
+        self._tally.send(signal)
         return self._update(divisor=self._job.virtual_ranks if full else total)
 
-    def _pass(self, vrank: int, batch: Batch, count: int, total: int, full: bool, signal: float) -> None:
+    def _pass(self, vrank: int, batch: Batch, count: int, total: int, full: bool) -> None:
         """Forward and backward pass of one virtual rank; its mean loss counts for its samples."""
         seed_everything("step", self._job.seed, self._replica.step, vrank)
         with self._reducer.passes(vrank):
             loss, values = call_loss(self._replica.recipe, self._reducer.module, batch)
             self._tally.add(loss, values, 1.0 if full else float(count))
-            if vrank == self._team.own[-1]:
-                self._tally.send(signal)
             scale = self._reducer.scale(count, total, full)
             (loss if scale is None else loss * scale).backward()
         self._buffers.after(vrank)
-
-    def _skip(self, vrank: int, signal: float) -> None:
-        self._tally.add_nothing()
-        if vrank == self._team.own[-1]:
-            self._tally.send(signal)
-        self._reducer.skip(vrank)
 
     def _update(self, divisor: float) -> StepResult:
         """Reduce, clip, apply: in this order, so that clipping sees the gradient of the whole batch."""

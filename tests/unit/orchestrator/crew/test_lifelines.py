@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 
 import pytest
 
-from orchestrator.lifelines import Lifelines
+from orchestrator.crew.lifelines import Lifelines
 
 
 class Served:

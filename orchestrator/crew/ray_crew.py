@@ -19,8 +19,9 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from clusters.types import Resources
-from orchestrator.lifelines import Lifelines
-from orchestrator.ray_places import Places, Slot
+from orchestrator.crew.lifelines import Lifelines
+from orchestrator.crew.places import Places, Slot
+from orchestrator.crew.standbys import Standbys
 from workers.actor import WorkerActor, end_process
 from workers.protocol import (
     Beat,
@@ -71,9 +72,10 @@ class RayCrew:
         each: the resources of one worker.
         run: tells this run's actors from those of other runs of the job.
         namespace: Ray's name space for them.
+        standby: keep a process ready on each node that has some of them.
     """
 
-    def __init__(self, job: TrainJob, each: Resources, run: str, namespace: str) -> None:
+    def __init__(self, job: TrainJob, each: Resources, run: str, namespace: str, *, standby: bool) -> None:
         self._job, self._job_ref = job, ray.put(job)
         self._each, self._run, self._namespace = each, run, namespace
         self._actors: dict[str, _Actor] = {}
@@ -85,6 +87,8 @@ class RayCrew:
         self._ending: dict[_Answer, str] = {}  # whose stacks are on their way
         self._arrived: SimpleQueue[_Answer | str] = SimpleQueue()
         self._lifelines = Lifelines(self._arrived.put)
+        self._own_node = ray.get_runtime_context().get_node_id()
+        self._standbys = Standbys(self._start_standby, self._ask, wanted=standby)
         self._news: list[News] = []
         self._again: dict[str, float] = {}  # out of reach at the moment: when to poll again
         self._unexplained: dict[str, float] = {}  # gone, but Ray does not say so: until when to wait
@@ -97,7 +101,7 @@ class RayCrew:
         waiting = list(workers)
         while waiting and (slot := self._places.take(avoid)) is not None:
             self._news.append(Placed(workers=(waiting[0],)))
-            self._start(waiting.pop(0), slot)
+            self._fill(slot, waiting.pop(0))
         for group, share in self._places.reserve(waiting, avoid):
             self._placing[self._ask(group.ready())] = (group, share)
 
@@ -112,6 +116,7 @@ class RayCrew:
             self._poll(worker)
         for worker in _due(self._unexplained):
             ray.kill(self._actors[worker].handle)
+        self._standbys.keep({actor.node for actor in self._actors.values() if actor.node is not None})
         with suppress(Empty):
             self._take(self._arrived.get(timeout=0 if self._news else timeout))
             while True:
@@ -140,6 +145,7 @@ class RayCrew:
         for worker in list(self._actors):
             self.dismiss(worker)
         self._lifelines.close()
+        self._standbys.close()
         wait(self._ending, timeout=1)  # they are the last to go
         self._places.close()
 
@@ -160,9 +166,12 @@ class RayCrew:
         for ref in answered:
             handle: Any = handles[asked[ref]]
             try:
-                memory: Memory = ray.get(ref)
+                memory: Memory | None = ray.get(ref)
             except RayError:
                 continue  # it died meanwhile
+            if memory is None:  # a standby; there will be others
+                ray.kill(handle)
+                continue
             memories.append(memory)
             self._actors[memory.worker] = _Actor(handle=handle, slot=None, heard=memory.position)
             self._begin_to_hear(memory.worker)
@@ -170,18 +179,37 @@ class RayCrew:
         self._places.adopt()
         return memories
 
+    def _fill(self, slot: Slot, worker: str) -> None:
+        """Have a worker in a slot: whoever stands by on its node, else a new process."""
+        handle = self._standbys.take(slot.node)
+        if handle is None:
+            self._start(worker, slot)
+        else:
+            handle.become.remote(worker, slot.gpus)
+            self._begin(worker, _Actor(handle=handle, slot=slot))
+
     def _start(self, worker: str, slot: Slot) -> None:
-        handle = WorkerActor.options(  # type: ignore[attr-defined]
-            name=f"{self._run}/{worker}",
+        options = {"num_cpus": self._each.cpus, "num_gpus": self._each.gpus}
+        handle = self._actor(worker, scheduling_strategy=slot.strategy, **options)
+        self._begin(worker, _Actor(handle=handle.remote(worker, self._job_ref), slot=slot))
+
+    def _start_standby(self, name: str, node: str) -> Any:
+        there = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+        return self._actor(name, scheduling_strategy=there, num_cpus=0).remote(None, self._job_ref)
+
+    def _actor(self, name: str, **options: Any) -> Any:
+        return WorkerActor.options(  # type: ignore[attr-defined]
+            name=f"{self._run}/{name}",
             namespace=self._namespace,
             lifetime="detached",
-            num_cpus=self._each.cpus,
-            num_gpus=self._each.gpus,
             max_concurrency=_CONCURRENCY,
-            scheduling_strategy=slot.strategy,
-        ).remote(worker, self._job_ref)
-        self._actors[worker] = _Actor(handle=handle, slot=slot)
+            **options,
+        )
+
+    def _begin(self, worker: str, actor: _Actor) -> None:
+        self._actors[worker] = actor
         self._begin_to_hear(worker)
+        self._standbys.disturbed()
 
     def _forget(self, worker: str) -> None:
         actor = self._actors.pop(worker)
@@ -193,6 +221,7 @@ class RayCrew:
                 del answers[answer]
         if actor.slot is not None:
             self._places.give_back(actor.slot)
+        self._standbys.disturbed()
 
     # --- hearing ---
 
@@ -214,6 +243,9 @@ class RayCrew:
         for event in events:
             if isinstance(event, Ready):
                 self._lifelines.watch(worker, event.store)
+                if event.node_id == self._own_node:
+                    self._lifelines.watch_here(worker, event.pid)
+                self._standbys.disturbed()
 
     def _take(self, arrived: _Answer | str) -> None:
         """An answer, which nobody may want any more; or the name of a worker whose connection closed."""
@@ -235,12 +267,14 @@ class RayCrew:
         elif arrived in self._asked:
             actor = self._actors[self._asked.pop(arrived)]
             with suppress(RayError):  # its poll says the same
-                actor.pid, actor.node = arrived.result()
-                if actor.slot is not None:
-                    actor.slot.node = actor.node
+                actor.pid, actor.node, gpus = arrived.result()
+                if actor.slot is not None and actor.slot.node is None:
+                    actor.slot.node, actor.slot.gpus = actor.node, gpus
         elif arrived in self._ending:
             with suppress(RayError):  # its node is gone too
                 self._news.append(Stacks(worker=self._ending.pop(arrived), text=arrived.result()))
+        else:
+            self._standbys.answered(arrived)
 
     def _take_poll(self, worker: str, answer: _Answer) -> None:
         try:

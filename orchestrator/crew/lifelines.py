@@ -1,7 +1,8 @@
 """Connections to workers that carry nothing: one that closes says at once that its worker is gone.
 
 Ray finds out by itself, and knows why, but a tenth of a second later. The connection is to the rendezvous
-store that every worker serves; its machine closes it when the process ends, however that comes about.
+store that every worker serves; its machine closes it when the process ends, however that comes about. Of a
+worker on this machine it is known even before, see `workers.lifesign`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import closing
+
+from workers.lifesign import wait_for_death
 
 _CONNECT_SECONDS = 5.0
 _BYTES = 1024
@@ -33,6 +36,15 @@ class Lifelines:
         """Connect to what a worker serves at `host:port`. Does not wait."""
         self._loop.call_soon_threadsafe(self._begin, worker, address)
 
+    def watch_here(self, worker: str, pid: int) -> None:
+        """Watch a process on this machine too. Does not wait; one that gives no sign is not watched."""
+
+        def look() -> None:
+            if wait_for_death(pid):
+                self._loop.call_soon_threadsafe(self._end_with, worker)
+
+        threading.Thread(target=look, name=f"lifesign-{worker}", daemon=True).start()
+
     def forget(self, worker: str) -> None:
         """Close a worker's connection, if there is one; nothing will be said of it any more."""
         self._loop.call_soon_threadsafe(self._end, worker)
@@ -48,6 +60,12 @@ class Lifelines:
     def _end(self, worker: str) -> None:
         if worker in self._tasks:
             self._tasks.pop(worker).cancel()
+
+    def _end_with(self, worker: str) -> None:
+        """A watched process is dying, unless it was forgotten."""
+        if worker in self._tasks:
+            self._end(worker)
+            self._closed(worker)
 
     def _end_all(self) -> None:
         for worker in list(self._tasks):

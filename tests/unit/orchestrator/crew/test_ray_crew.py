@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from clusters.types import Resources
-from orchestrator.ray_crew import _NODE_DIED, _cause
-from orchestrator.ray_places import bundle
+from orchestrator.crew.places import bundle
+from orchestrator.crew.ray_crew import _NODE_DIED, _cause
 
 KILLED = """The actor died unexpectedly before finishing this task.
 \tclass_name: WorkerActor
@@ -44,6 +44,6 @@ def test_only_who_needs_a_gpu_asks_for_one():
 
 
 def test_a_driver_does_not_import_torch() -> None:
-    code = "import sys, orchestrator.ray_crew, orchestrator.job_actor; print('torch' in sys.modules)"
+    code = "import sys, orchestrator.crew.ray_crew, orchestrator.job_actor; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"

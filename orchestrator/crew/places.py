@@ -19,11 +19,17 @@ from clusters.types import Resources
 
 @dataclass(eq=False)
 class Slot:
-    """Room for one worker: a bundle of a placement group, and the node that it is on, once that is known."""
+    """Room for one worker: a bundle of a placement group.
+
+    Attributes:
+        node: which it is on, and
+        gpus: which GPUs belong to it, as CUDA_VISIBLE_DEVICES names them; once that is known.
+    """
 
     group: Any
     bundle: int
     node: str | None = None
+    gpus: str | None = None
 
     @property
     def strategy(self) -> PlacementGroupSchedulingStrategy:
