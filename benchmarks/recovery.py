@@ -5,8 +5,8 @@
 All sides train the demo's model with W = 3 workers of one thread; `--width` makes it, and so its step,
 smaller. In each round each side runs for a while, one after the other; each suffers the same kills: SIGKILL
 of the same ranks at the same moments within a step, the next one only after the job is whole again and has
-done `UNDISTURBED` steps, and ours has had the time to start another standby. With `--freeze` it is SIGSTOP, and
-ours alone: the peers wait for a frozen worker for minutes.
+done `UNDISTURBED` steps, and ours has had the time to start another standby. With `--freeze` it is SIGSTOP,
+and ours alone: the peers wait for a frozen worker for minutes.
 
 * signal to new step: until a step that was not done before is done by workers that came together anew.
 * beyond a step: the same, less one median step of all workers: what recovering costs by itself.
