@@ -49,7 +49,6 @@ SUPPORT = ROOT / "benchmarks/support"
 JOB = ROOT / "examples/text/job.yaml"
 
 WORKERS = 3
-STANDBY_SECONDS = 14.0  # after a change of workers, until the next standby is ready
 STEPS = 1_000_000  # nobody comes that far
 UNDISTURBED = 10
 NO_STEP_TAKES = 0.25  # of a usual one
@@ -129,7 +128,7 @@ def sides(data: str, width: int) -> list[Side]:
             environment=quiet,
             regrouped=lambda entry: entry["kind"] == "formed" and entry["cause"] is None,
             joined=lambda entry: entry["kind"] == "formed" and entry["cause"] == "healed",
-            rest=STANDBY_SECONDS,
+            rested=has_standby,
         ),
         Side(
             name="Ray Train",
@@ -144,6 +143,13 @@ def sides(data: str, width: int) -> list[Side]:
             **is_ready,
         ),
     ]
+
+
+def has_standby(entries: list[Entry]) -> bool:
+    """Whether somebody stands by and was not taken yet."""
+    pids = [e["reason"].split()[1] for e in entries if e["kind"] == "stands_by"]
+    taken = {e["reason"].split()[1] for e in entries if e["kind"] == "ready"}
+    return bool(pids) and pids[-1] not in taken
 
 
 def suffer(side: Side, blows: list[Blow], how: signal.Signals) -> list[Recovery]:

@@ -18,7 +18,7 @@ from orchestrator import gang
 from orchestrator.gang.commands import Announce, Command, Commit, Dismiss, Form, Hire, Hold, Recall
 from orchestrator.gang.events import CommitFailed, Committed, GangEvent, Recalled, RecallFailed, Tick
 from workers.errors import LockstepError
-from workers.protocol import Beat, CheckpointCommitted, Fault, Memory, News, Order, Stacks
+from workers.protocol import Beat, CheckpointCommitted, Fault, Memory, News, Order, Stacks, StandsBy
 
 #: Transitions that are remembered, for the story of a job.
 _STORY_LINES = 200
@@ -138,7 +138,7 @@ class Supervisor:
         """One event, and all that follows from it."""
         if not isinstance(event, (Beat, Tick)):
             self._announce(event)
-        if isinstance(event, Stacks):  # for people
+        if isinstance(event, (Stacks, StandsBy)):  # for people
             return state
         now = self.clock()
         try:

@@ -47,9 +47,10 @@ class WorkerActor:
         """Its process, the id of its node, and its GPUs; answered before the engine is built."""
         return os.getpid(), ray.get_runtime_context().get_node_id(), os.environ.get(_GPUS)
 
-    def stand_by(self) -> None:
-        """Returns when a standby could take over; raises what building it raised."""
+    def stand_by(self) -> int:
+        """Returns its process when a standby could take over; raises what building it raised."""
         self._worker.wait_built()
+        return os.getpid()
 
     def become(self, worker_id: str, gpus: str | None) -> None:
         """Make a standby this worker, with the GPUs of the one that was in its place."""

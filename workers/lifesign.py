@@ -13,6 +13,7 @@ import errno
 import mmap
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,18 +31,28 @@ def give() -> None:
         given.wait()
 
 
-def wait_for_death(pid: int) -> bool:
-    """Wait until a process on this machine that has called `give` is dying, however long it lives.
+def watch(pid: int) -> Callable[[], bool] | None:
+    """A process on this machine that has called `give`.
 
     Returns:
-        False, at once, if it cannot be watched.
+        a function that returns when that process is dying, however long it lives; True if it has seen that.
+        None if the process cannot be watched.
     """
     try:
         memory = _map(os.open(_find(pid), os.O_RDWR))
     except OSError:
-        return False
-    lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, _address(memory)
-    return bool(lock(mutex) in (errno.EOWNERDEAD, errno.ENOTRECOVERABLE))
+        return None
+
+    def is_dying() -> bool:
+        libc, mutex = ctypes.CDLL(None), _address(memory)  # which must live as long as this function
+        taken = libc.pthread_mutex_lock(mutex)  # whoever gets it: its holder is gone
+        if taken == errno.EOWNERDEAD:
+            libc.pthread_mutex_consistent(mutex)
+        if taken in (0, errno.EOWNERDEAD):
+            libc.pthread_mutex_unlock(mutex)  # for the next who waits
+        return taken in (0, errno.EOWNERDEAD)
+
+    return is_dying
 
 
 def _hold(memory: mmap.mmap, given: threading.Event) -> None:

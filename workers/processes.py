@@ -33,6 +33,7 @@ from workers.protocol import (
     Ready,
     Saved,
     Stacks,
+    StandsBy,
     TrainJob,
     Vanished,
 )
@@ -160,7 +161,7 @@ def _supervise(
         for news in crew.hear(timeout=60):
             if isinstance(news, Lost):
                 raise JobFailed(f"{news.worker} died: {news.cause}")
-            if isinstance(news, (Beat, Stacks, Placed, Vanished)):
+            if isinstance(news, (Beat, Stacks, StandsBy, Placed, Vanished)):
                 continue
             yield news
             match news:

@@ -35,7 +35,7 @@ class Side:
         environment: added to this process's own.
         regrouped: whether an entry of the log says that workers have come together anew.
         joined: whether an entry says that its worker is part of the training.
-        rest: seconds to leave it alone before each blow, in which it makes itself ready for the next one.
+        rested: whether it has made itself ready for the next blow.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Side:
     environment: dict[str, str]
     regrouped: Callable[[Entry], bool]
     joined: Callable[[Entry], bool]
-    rest: float = 0.0
+    rested: Callable[[list[Entry]], bool] = lambda entries: True
 
 
 class Session:
@@ -107,9 +107,8 @@ class Session:
             time.sleep(LOOK_EVERY_SECONDS)
 
     def rest(self) -> None:
-        """See `Side.rest`."""
-        until = time.monotonic() + self.side.rest
-        self.wait(lambda: time.monotonic() > until or None, "some rest")
+        """See `Side.rested`."""
+        self.wait(lambda: self.side.rested(self.entries) or None, "some rest")
 
     def _read(self) -> None:
         if not self._log.exists():

@@ -26,6 +26,7 @@ _MARKS = {
     Kind.QUEUED: ("·", "dim"),
     Kind.PLACED: ("·", "dim"),
     Kind.READY: ("+", "dim"),
+    Kind.STANDS_BY: ("+", "dim"),
     Kind.FORMED: ("·", "dim"),
     Kind.BROKEN: ("·", "dim"),
     Kind.HOLD: ("·", "dim"),

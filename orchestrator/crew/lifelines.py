@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 
-from workers.lifesign import wait_for_death
+from workers import lifesign
 
 _CONNECT_SECONDS = 5.0
 _BYTES = 1024
@@ -38,9 +38,10 @@ class Lifelines:
 
     def watch_here(self, worker: str, pid: int) -> None:
         """Watch a process on this machine too. Does not wait; one that gives no sign is not watched."""
+        is_dying = lifesign.watch(pid)
 
         def look() -> None:
-            if wait_for_death(pid):
+            if is_dying is not None and is_dying():
                 self._loop.call_soon_threadsafe(self._end_with, worker)
 
         threading.Thread(target=look, name=f"lifesign-{worker}", daemon=True).start()
@@ -73,15 +74,14 @@ class Lifelines:
 
     async def _watch(self, worker: str, address: str) -> None:
         host, port = address.rsplit(":", 1)
+        connecting = asyncio.open_connection(host, int(port))
         try:
-            connecting = asyncio.open_connection(host, int(port))
             reader, writer = await asyncio.wait_for(connecting, _CONNECT_SECONDS)
-        except OSError:  # a timeout is one
-            return
-        with closing(writer):
-            try:
+            with closing(writer), suppress(OSError):  # reset: as good as closed
                 while await reader.read(_BYTES):
                     pass
-            except OSError:  # reset: as good as closed
-                pass
+        except ConnectionResetError:  # just when it was made
+            pass
+        except OSError:  # a timeout is one
+            return
         self._closed(worker)

@@ -88,7 +88,7 @@ class RayCrew:
         self._arrived: SimpleQueue[_Answer | str] = SimpleQueue()
         self._lifelines = Lifelines(self._arrived.put)
         self._own_node = ray.get_runtime_context().get_node_id()
-        self._standbys = Standbys(self._start_standby, self._ask, wanted=standby)
+        self._standbys = Standbys(self._start_standby, self._ask, ray.kill, wanted=standby)
         self._news: list[News] = []
         self._again: dict[str, float] = {}  # out of reach at the moment: when to poll again
         self._unexplained: dict[str, float] = {}  # gone, but Ray does not say so: until when to wait
@@ -274,7 +274,7 @@ class RayCrew:
             with suppress(RayError):  # its node is gone too
                 self._news.append(Stacks(worker=self._ending.pop(arrived), text=arrived.result()))
         else:
-            self._standbys.answered(arrived)
+            self._news += self._standbys.answered(arrived)
 
     def _take_poll(self, worker: str, answer: _Answer) -> None:
         try:

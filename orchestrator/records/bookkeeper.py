@@ -13,7 +13,7 @@ from orchestrator.records.scoreboard import Scoreboard
 from orchestrator.records.steplog import Entry, EventEntry, Kind
 from orchestrator.records.timeline import Timeline
 from orchestrator.supervisor import Happening
-from workers.protocol import Event, Formed, Lost, Memory, Placed, Stacks
+from workers.protocol import Event, Formed, Lost, Memory, Placed, Stacks, StandsBy
 
 
 class Bookkeeper:
@@ -98,6 +98,9 @@ class Bookkeeper:
                 self._tell(self._board.lost(what.worker, now, cause=cause, reason=what.cause))
             case Dismiss():
                 self._dismissed(what, now)
+            case StandsBy():
+                reason = f"process {what.pid} on node {what.node[:12]}"
+                self._event(Kind.STANDS_BY, reason)
             case Stacks():
                 self._event(Kind.STACKS, what.text, worker=what.worker)
             case Recalled(step=step):

@@ -21,6 +21,7 @@ class Kind(StrEnum):
     QUEUED = "queued"
     PLACED = "placed"
     READY = "ready"
+    STANDS_BY = "stands_by"
     FORMED = "formed"
     BROKEN = "broken"
     HOLD = "hold"

@@ -14,6 +14,7 @@ import pytest
 from tests.support.bits_jobs import BitsJob
 from tests.support.elastic_jobs import (
     LOOPING,
+    PAUSE,
     POISONED,
     STEPS,
     assert_same,
@@ -53,6 +54,24 @@ def test_survivors_go_on_without_the_dead_and_nobody_reads_a_checkpoint(
     assert sorted(e["worker"] for e in result.events("worker_lost")) == sorted(dead)
     assert restored(result) == []
     assert result.json["redone_steps"] <= 2
+
+
+def test_who_stands_by_takes_the_place_of_the_dead(
+    lockstep: Lockstep, slow_job: BitsJob, calm: Result
+) -> None:
+    slow_job.change(params={"pause": 4 * PAUSE})  # a standby is started once the job has been quiet a while
+    with running_elastic(lockstep, slow_job, 3) as running:
+        running.wait_for(told("stands_by"), "a standby")
+        dead = kill(running, 1)
+        running.wait_for(told("formed", cause="healed"), "a replacement")
+        result = running.result()
+    assert_same(result, calm)
+    (stood_by,) = [event["reason"].split()[1] for event in result.events("stands_by")][:1]
+    *_, ready = result.events("ready")
+    assert "which stood by" in ready["reason"]
+    assert ready["reason"].split()[1] == stood_by, "the same process"
+    assert ready["worker"] not in dead
+    assert restored(result) == []
 
 
 def test_when_all_are_lost_the_job_goes_on_from_its_newest_checkpoint(

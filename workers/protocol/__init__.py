@@ -36,6 +36,7 @@ from workers.protocol.news import (
     News,
     Placed,
     Stacks,
+    StandsBy,
     Vanished,
 )
 from workers.protocol.orders import (
@@ -76,6 +77,7 @@ __all__ = [
     "Report",
     "Saved",
     "Stacks",
+    "StandsBy",
     "StepDone",
     "TrainJob",
     "Usage",

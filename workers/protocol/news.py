@@ -41,6 +41,14 @@ class Stacks:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StandsBy:
+    """A process on a node is ready to take the place of a worker that is lost there."""
+
+    node: str
+    pid: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Placed:
     """Workers have their places; their processes start."""
 
@@ -48,7 +56,7 @@ class Placed:
 
 
 #: All that can be heard of workers.
-News = Report | Beat | Lost | Vanished | Stacks | Placed
+News = Report | Beat | Lost | Vanished | Stacks | StandsBy | Placed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,17 @@ from orchestrator.gang.events import (
 from orchestrator.supervisor import GangBug, Happening, Supervisor
 from tests.support.events import FakeWorker
 from workers.errors import AccessError, UnreachableError
-from workers.protocol import CheckpointCommitted, Fault, Membership, Memory, News, Order, Placed, Stacks
+from workers.protocol import (
+    CheckpointCommitted,
+    Fault,
+    Membership,
+    Memory,
+    News,
+    Order,
+    Placed,
+    Stacks,
+    StandsBy,
+)
 from workers.protocol import Hold as HoldOrder
 
 IDS = ("worker-0", "worker-1")
@@ -192,13 +202,14 @@ def test_a_worker_that_hangs_is_ended_after_it_has_told_its_stacks():
         BOTH_FORMED,
         [A.beat(), B.beat()],
         *silence,
-        [Stacks(worker=A.id, text="File stuck.py")],
+        [Stacks(worker=A.id, text="File stuck.py"), StandsBy(node="n", pid=7)],
         [B.formed(1, 7), B.finished(7, "ab", 1)],
     )
     supervisor, witness = supervised(crew)
     assert supervisor.run().done
     assert (A.id, True) in crew.dismissed
     assert Stacks(worker=A.id, text="File stuck.py") in witness.seen
+    assert StandsBy(node="n", pid=7) in witness.seen
 
 
 def test_a_manifest_that_cannot_be_written_ends_the_job_with_the_stores_words():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 
@@ -100,3 +102,22 @@ def test_closing_ends_all(lifelines, served):
         end.settimeout(10)
         assert end.recv(1) == b""
         end.close()
+
+
+def test_a_process_on_this_machine_is_told_of_once_however_many_signs_there_are(lifelines, closed, served):
+    code = "from workers.lifesign import give; give(); print('here', flush=True); input()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        lifelines.watch("a", served.address)
+        lifelines.watch_here("a", process.pid)
+        end = served.accept()
+        process.kill()
+        assert closed.get(timeout=10) == "a"
+        end.close()
+    lifelines.watch("b", served.address)
+    served.accept().close()
+    assert closed.get(timeout=10) == "b", "and not a once more"

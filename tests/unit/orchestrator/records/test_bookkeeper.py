@@ -15,7 +15,7 @@ from orchestrator.records.scoreboard import Scoreboard
 from orchestrator.records.steplog import Entry, EventEntry, Kind, StepEntry
 from orchestrator.records.timeline import Timeline
 from tests.support.events import FakeWorker, train_job
-from workers.protocol import Activity, Fault, Membership, Memory, Placed, Stacks
+from workers.protocol import Activity, Fault, Membership, Memory, Placed, Stacks, StandsBy
 from workers.protocol import Hold as HoldOrder
 
 IDS = ("a", "b")
@@ -128,6 +128,7 @@ FORM = Form(
         (Dismiss(worker="b", why="shrink"), Kind.DISMISSED, None, "shrink"),
         (Dismiss(worker="b", why="silent", stacks=True), Kind.WORKER_LOST, "hang", "silent"),
         (Stacks(worker="b", text="File stuck.py"), Kind.STACKS, None, "File stuck.py"),
+        (StandsBy(node="n1", pid=7), Kind.STANDS_BY, None, "process 7 on node n1"),
         (Recalled(step=50), Kind.NOTE, None, "no worker is left that holds the state; there is"),
         (Recalled(step=None), Kind.NOTE, None, "there is no checkpoint"),
         (Resize(workers=4), Kind.WISH, "resize", "4 workers"),
