@@ -173,6 +173,7 @@ def calm(session: Session, since: float) -> list[float]:
 def strike(session: Session, blow: Blow, how: signal.Signals) -> Recovery:
     """Kill or stop one worker of a calm job, and see what happens until it is calm again."""
     session.rest()
+    calm(session, time.time())
     times = [when for _, when in session.steps()][-UNDISTURBED - 1 :]
     step = statistics.median(b - a for a, b in pairwise(times))
     members = session.members()
