@@ -206,7 +206,7 @@ def strike(session: Session, blow: Blow, how: signal.Signals) -> Recovery:
         recovered=recovered - killed,
         beyond=recovered - killed - step,
         whole=max(recovered, calm_times[0]) - killed,
-        redone=sum(when > again and number <= reached for number, when in steps),
+        redone=sum(when > soonest and number <= reached for number, when in steps),
         lost=WORKERS * (recovered - killed - step),
         lost_in_all=WORKERS * (end[1] - begin[1] - (end[0] - begin[0]) * step),
         step=step,

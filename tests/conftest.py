@@ -11,7 +11,8 @@ from tests.support.s3 import HOW_TO_INSTALL, S3Server, missing_programs, s3_serv
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests neither use nor fill the cache of whoever runs them."""
-    os.environ["LOCKSTEP_CACHE"] = str(tmp_path_factory.mktemp("blocks"))
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ.pop("LOCKSTEP_CACHE", None)
 
 
 @pytest.fixture(scope="session")

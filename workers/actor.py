@@ -16,9 +16,11 @@ from workers.outbox import Numbered
 from workers.protocol import QUIET_TORCH, Memory, Order, Pulse, TrainJob
 
 _GPUS = "CUDA_VISIBLE_DEVICES"
+#: Workers that one worker can watch at once: those of a whole machine, if the others are new.
+_WATCHES = 16
 
 
-@ray.remote(max_restarts=0, max_task_retries=0)
+@ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={"watch": _WATCHES})  # type: ignore[call-overload]
 class WorkerActor:
     """One worker process of a job. `poll` and `tell` run beside each other (`max_concurrency`).
 
@@ -57,6 +59,12 @@ class WorkerActor:
         if gpus is not None:
             os.environ[_GPUS] = gpus
         self._worker.become(worker_id)
+
+    @ray.method(concurrency_group="watch")
+    def watch(self, pid: int) -> bool:
+        """Returns True when a worker of this machine is dying; False at once if it cannot be watched."""
+        is_dying = lifesign.watch(pid)
+        return is_dying is not None and is_dying()
 
     def remember(self) -> Memory | None:
         """For a supervisor that has to begin anew; None from a standby."""

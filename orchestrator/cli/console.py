@@ -35,6 +35,7 @@ _MARKS = {
     Kind.STACKS: ("✘", "red"),
     Kind.EVALUATED: ("◆", "cyan"),
     Kind.CHECKPOINT: ("✔", "green"),
+    Kind.DAMAGED: ("‼", "bold red"),
     Kind.WORKER_FAILED: ("✘", "red"),
     Kind.WORKER_LOST: ("✘", "red"),
     Kind.DISAGREEMENT: ("‼", "bold red"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+import uuid
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -19,6 +20,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from clusters.types import Resources
+from orchestrator.crew.buddies import Buddies
 from orchestrator.crew.lifelines import Lifelines
 from orchestrator.crew.places import Places, Slot
 from orchestrator.crew.standbys import Standbys
@@ -87,6 +89,7 @@ class RayCrew:
         self._ending: dict[_Answer, str] = {}  # whose stacks are on their way
         self._arrived: SimpleQueue[_Answer | str] = SimpleQueue()
         self._lifelines = Lifelines(self._arrived.put)
+        self._buddies = Buddies(self._ask)
         self._own_node = ray.get_runtime_context().get_node_id()
         self._standbys = Standbys(self._start_standby, self._ask, ray.kill, wanted=standby)
         self._news: list[News] = []
@@ -193,7 +196,8 @@ class RayCrew:
         handle = self._actor(worker, scheduling_strategy=slot.strategy, **options)
         self._begin(worker, _Actor(handle=handle.remote(worker, self._job_ref), slot=slot))
 
-    def _start_standby(self, name: str, node: str) -> Any:
+    def _start_standby(self, node: str) -> Any:
+        name = f"standby-{uuid.uuid4().hex[:8]}"  # an earlier supervisor's may be workers by now
         there = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
         return self._actor(name, scheduling_strategy=there, num_cpus=0).remote(None, self._job_ref)
 
@@ -214,6 +218,7 @@ class RayCrew:
     def _forget(self, worker: str) -> None:
         actor = self._actors.pop(worker)
         self._lifelines.forget(worker)
+        self._buddies.left(worker)
         self._again.pop(worker, None)
         self._unexplained.pop(worker, None)
         for answers in (self._polls, self._asked):
@@ -245,14 +250,15 @@ class RayCrew:
                 self._lifelines.watch(worker, event.store)
                 if event.node_id == self._own_node:
                     self._lifelines.watch_here(worker, event.pid)
+                else:
+                    handle = self._actors[worker].handle
+                    self._buddies.joined(worker, event.node_id, event.pid, handle)
                 self._standbys.disturbed()
 
     def _take(self, arrived: _Answer | str) -> None:
         """An answer, which nobody may want any more; or the name of a worker whose connection closed."""
         if isinstance(arrived, str):
-            if arrived in self._actors:
-                self._news.append(Vanished(worker=arrived))
-                self._unexplained[arrived] = time.monotonic() + _WHY_SECONDS
+            self._vanished(arrived)
         elif arrived in self._polls:
             self._take_poll(self._polls.pop(arrived), arrived)
         elif arrived in self._placing:
@@ -273,8 +279,15 @@ class RayCrew:
         elif arrived in self._ending:
             with suppress(RayError):  # its node is gone too
                 self._news.append(Stacks(worker=self._ending.pop(arrived), text=arrived.result()))
+        elif (dying := self._buddies.answered(arrived)) is not None:
+            self._vanished(dying)
         else:
             self._news += self._standbys.answered(arrived)
+
+    def _vanished(self, worker: str) -> None:
+        if worker in self._actors and worker not in self._unexplained:
+            self._news.append(Vanished(worker=worker))
+            self._unexplained[worker] = time.monotonic() + _WHY_SECONDS
 
     def _take_poll(self, worker: str, answer: _Answer) -> None:
         try:

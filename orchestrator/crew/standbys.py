@@ -33,7 +33,7 @@ class Standbys:
     """At most one standby on each node.
 
     Args:
-        start: starts a process of a given name on a given node; returns the actor.
+        start: starts a process on a given node; returns the actor.
         ask: has the answer of a call come with the crew's other answers.
         kill: ends the process of an actor.
         wanted: whether to keep any.
@@ -42,7 +42,7 @@ class Standbys:
 
     def __init__(
         self,
-        start: Callable[[str, str], Any],
+        start: Callable[[str], Any],
         ask: Callable[[Any], Future[Any]],
         kill: Callable[[Any], None],
         *,
@@ -52,7 +52,7 @@ class Standbys:
         self._start, self._ask, self._kill, self._wanted, self._clock = start, ask, kill, wanted, clock
         self._starting: dict[Future[Any], _Standby] = {}
         self._ready: dict[str, _Standby] = {}  # by node
-        self._named = self._failures = 0
+        self._failures = 0
         self._changed_at = self._clock()
 
     def disturbed(self) -> None:
@@ -60,15 +60,14 @@ class Standbys:
         self._changed_at = self._clock()
 
     def keep(self, nodes: Collection[str]) -> None:
-        """Have one on each of these nodes and none elsewhere, once the job has been quiet for a while."""
-        if not self._wanted or self._clock() - self._changed_at < QUIET_SECONDS:
-            return
+        """None elsewhere than on these nodes; on each of them one, once the job has been quiet a while."""
         for node in [node for node in self._ready if node not in nodes]:
             self._kill(self._ready.pop(node).handle)
+        if not self._wanted or self._clock() - self._changed_at < QUIET_SECONDS:
+            return
         there = {*self._ready, *(standby.node for standby in self._starting.values())}
-        for node in set(nodes) - there if self._failures < FAILURES else ():
-            handle = self._start(f"standby-{self._named}", node)
-            self._named += 1
+        for node in sorted(set(nodes) - there) if self._failures < FAILURES else ():
+            handle = self._start(node)
             self._starting[self._ask(handle.stand_by.remote())] = _Standby(handle=handle, node=node)
 
     def answered(self, answer: Future[Any]) -> list[StandsBy]:

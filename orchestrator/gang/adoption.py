@@ -25,6 +25,7 @@ from orchestrator.gang.states import (
 )
 from workers.protocol import (
     Broken,
+    Damaged,
     Failed,
     Fault,
     Finished,
@@ -47,6 +48,7 @@ _STAGES: dict[type, Stage] = {
     StepDone: Stage.TRAINING,
     Parked: Stage.PARKED,
     Broken: Stage.BROKEN,
+    Damaged: Stage.BROKEN,
     Finished: Stage.FINISHED,
 }
 
@@ -78,6 +80,7 @@ def adopt(
         progress_at=now,
         ticked=now,
         balanced_at=now,
+        left_out=frozenset(membership.left_out) if membership is not None else frozenset(),
         digested=any(_remembers_digest(memory.events) for memory in memories),
         hiring=Hiring(named=_unused(crew, membership)),
     )
@@ -147,7 +150,7 @@ def _held(events: Iterable[Report]) -> int | None:
     """The step whose state a worker holds."""
     held: int | None = None
     for report in events:
-        if isinstance(report, (Formed, StepDone, Parked, Broken, Finished)):
+        if isinstance(report, (Formed, StepDone, Parked, Broken, Damaged, Finished)):
             held = report.step if report.step is not None else held
     return held
 

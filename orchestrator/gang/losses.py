@@ -25,7 +25,7 @@ from orchestrator.gang.trouble import account, backoff, charge, is_over_budget
 from workers.protocol import Broken, Failed, Fault, Lost, Vanished
 
 #: A generation is there that can break, or did.
-_AT_WORK = (Forming, Training, Holding, Waiting)
+AT_WORK = (Forming, Training, Holding, Waiting)
 
 
 def vanished(gang: Gang, event: Vanished, now: float) -> Step:
@@ -81,7 +81,7 @@ def failed(gang: Gang, event: Failed, now: float) -> Step:
         return end(gang, outcome)
     if event.fault is Fault.STORAGE and gang.is_member(event.worker):
         gang = gang.having(event.worker, stage=Stage.BROKEN)
-        if not isinstance(gang.phase, _AT_WORK) or rests(gang):
+        if not isinstance(gang.phase, AT_WORK) or rests(gang):
             return gang, ()  # one failure of the store, however many workers meet it
         return wait_for_storage(gang, outcome, now)
     after, commands = remove(gang, [(event.worker, outcome)], now)
@@ -129,7 +129,7 @@ def remove(gang: Gang, losses: Sequence[tuple[str, Outcome]], now: float) -> Ste
 
 def _go_on_without(gang: Gang, workers: Sequence[str], now: float) -> Step:
     """The next generation of those who are left, unless nothing is left to do."""
-    if not isinstance(gang.phase, _AT_WORK):
+    if not isinstance(gang.phase, AT_WORK):
         return gang, ()
     over, commands = end_if_over(gang)
     if over is not gang:

@@ -27,6 +27,7 @@ from orchestrator.gang.forming import Step, form, gather, hire
 from orchestrator.gang.invariants import check_membership, validate
 from orchestrator.gang.losses import broken, failed, lost, vanished, wait_for_storage, waited
 from orchestrator.gang.policy import Policy
+from orchestrator.gang.quarantine import damaged
 from orchestrator.gang.saves import commit_failed, committed, retry_commits, saved
 from orchestrator.gang.states import (
     Ended,
@@ -47,6 +48,7 @@ from orchestrator.gang.watch import beat, find_hanging, find_stuck_starts, wake
 from workers.protocol import (
     Beat,
     Broken,
+    Damaged,
     Evaluated,
     Failed,
     Fault,
@@ -266,6 +268,7 @@ _TRANSITIONS: dict[type, _Transition] = {
     Saved: _Transition(saved),
     Parked: _Transition(parked),
     Broken: _Transition(broken),
+    Damaged: _Transition(damaged),
     Finished: _Transition(_finished),
     Failed: _Transition(failed),
     Lost: _Transition(lost),

@@ -53,6 +53,7 @@ class Policy:
         balance_every: seconds between looks for workers that are slower than others.
         balance_steps: steps of a generation that such a look needs.
         balance_gain: the part of a step that moving virtual ranks must save.
+        damaged_blocks: so many blocks of the training set may be left out.
     """
 
     virtual_ranks: int
@@ -76,3 +77,4 @@ class Policy:
     balance_every: float = 5.0
     balance_steps: int = 16
     balance_gain: float = 0.15
+    damaged_blocks: int = 0

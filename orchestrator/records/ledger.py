@@ -18,7 +18,18 @@ from array import array
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from workers.protocol import Activity, Broken, Event, Failed, Finished, Formed, Parked, Ready, StepDone
+from workers.protocol import (
+    Activity,
+    Broken,
+    Damaged,
+    Event,
+    Failed,
+    Finished,
+    Formed,
+    Parked,
+    Ready,
+    StepDone,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +176,7 @@ class Ledger:
             account.applied = event.step
         elif isinstance(event, Ready):
             account.unreported = Activity.STARTUP
-        elif isinstance(event, (Failed, Broken)):
+        elif isinstance(event, (Failed, Broken, Damaged)):
             account.training, account.unreported = False, Activity.RECOVERY
         elif isinstance(event, (Finished, Parked)):
             account.training, account.unreported = False, Activity.IDLE

@@ -11,6 +11,7 @@ from orchestrator.records.status import JobStatus, JobView
 from orchestrator.records.steplog import Entry, EventEntry, Kind, StepEntry
 from workers.protocol import (
     Broken,
+    Damaged,
     Evaluated,
     Event,
     Failed,
@@ -193,6 +194,11 @@ def _told(event: Event, before: JobStatus, after: JobStatus, now: float) -> tupl
             reason = f"generation {event.generation}: {event.message}"
             return (
                 EventEntry(time=now, kind=Kind.BROKEN, step=event.begun, worker=event.worker, reason=reason),
+            )
+        case Damaged():
+            reason = f"left out from now on: {event.message}"
+            return (
+                EventEntry(time=now, kind=Kind.DAMAGED, step=event.begun, worker=event.worker, reason=reason),
             )
         case Failed():
             return (

@@ -21,6 +21,7 @@ from orchestrator.records.ledger import Goodput
 from orchestrator.records.pace import Mark, Pace
 from workers.protocol import (
     Broken,
+    Damaged,
     Evaluated,
     Event,
     Failed,
@@ -156,7 +157,7 @@ class JobStatus:
                 return status
             case Parked():
                 return status._worker(event.worker, state=WorkerState.PARKED)
-            case Broken():
+            case Broken() | Damaged():
                 return replace(
                     status._worker(event.worker, state=WorkerState.RECOVERING),
                     _begun=max(status._begun, event.begun or 0),

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     STACKS = "stacks"
     EVALUATED = "evaluated"
     CHECKPOINT = "checkpoint"
+    DAMAGED = "damaged"
     WORKER_FAILED = "worker_failed"
     WORKER_LOST = "worker_lost"
     DISAGREEMENT = "disagreement"

@@ -11,6 +11,7 @@ from tests.simulation.worker import EXCHANGE, NEVER, ORDERS, Script, SimWorker
 from workers.protocol import (
     Activity,
     Broken,
+    Damaged,
     Evaluated,
     Failed,
     Fault,
@@ -68,6 +69,17 @@ class Engine:
                 worker.enter(Activity.RECOVERY)
                 worker.report(
                     Broken, generation=generation, step=worker.step, begun=worker.begun, message=str(error)
+                )
+            except BlockDamaged as error:
+                worker.enter(Activity.RECOVERY)
+                worker.report(
+                    Damaged,
+                    generation=generation,
+                    step=worker.step,
+                    begun=worker.begun,
+                    source=0,
+                    block=error.block,
+                    message=str(error),
                 )
             except Refused as error:
                 fault = Fault.STORAGE if error.exit_code == 3 else Fault.INPUT
@@ -266,6 +278,9 @@ class Engine:
         if fault is not None:
             self._worker.fails_with = None
             raise RecipeRaised(fault)
+        damage = self._world.damage.get(step)
+        if damage is not None and damage in hosted and (0, step) not in self._membership.left_out:
+            raise BlockDamaged(step)
         curse = self._world.curses.get(step)
         if curse is not None and curse[0] in hosted:
             if curse[1] is Fault.POISON:
@@ -285,6 +300,14 @@ class RecipeRaised(Exception):
     def __init__(self, fault: Fault) -> None:
         super().__init__(f"{fault} error")
         self.fault = fault
+
+
+class BlockDamaged(Exception):
+    """A block that the step needs cannot be read."""
+
+    def __init__(self, block: int) -> None:
+        super().__init__(f"block {block} is damaged")
+        self.block = block
 
 
 _NO_VALUES: dict[str, float] = {}

@@ -114,6 +114,10 @@ def _unreachable_store(world: World, trouble: Trouble) -> None:
     world.store.down_until = world.clock.now + min(trouble.seconds, _LONG)
 
 
+def _damaged_block(world: World, trouble: Trouble) -> None:
+    world.damage[trouble.number] = trouble.count % world.plan.virtual_ranks
+
+
 def _user_error(world: World, trouble: Trouble) -> None:
     world.curses[trouble.number] = (trouble.count % world.plan.virtual_ranks, Fault.USER)
 
@@ -182,6 +186,7 @@ _OF_THE_JOB: dict[str, Callable[[World, Trouble], None]] = {
     "failed start": _failed_start,
     "store failure": _store_failure,
     "unreachable store": _unreachable_store,
+    "damaged block": _damaged_block,
     "user error": _user_error,
     "poison": _poison,
     "supervisor asleep": _asleep,

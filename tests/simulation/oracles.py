@@ -153,12 +153,17 @@ class Oracles:
         match fault:
             case Fault.USER:
                 return "user error" in kinds
+            case Fault.INPUT:
+                return kinds.count("damaged block") > self._world.plan.policy.damaged_blocks
             case Fault.POISON:
                 return "poison" in kinds or self._died_alike()
             case Fault.LINK:
                 return any("partition" in kind for kind in kinds)
             case Fault.INTERNAL:
                 return kinds.count("internal") > 2 or self._starts >= _START_FAILURES
+            case Fault.HANG:  # one that stands still before it is ready is a start that failed
+                stood = sum("freeze" in kind or kind == "out of reach" for kind in kinds)
+                return not self._furthest and self._starts + stood >= _START_FAILURES
             case Fault.CRASH:
                 # A process that dies before it can say that it had begun the step is not suspected.
                 return self._starts >= _START_FAILURES or "poison" in kinds

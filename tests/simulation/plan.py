@@ -42,6 +42,7 @@ FAULTS = {
     "unreachable store": 3,
     "memory": 2,
     "internal": 1,
+    "damaged block": 3,
     "user error": 1,
     "poison": 1,
     "supervisor asleep": 2,
@@ -140,7 +141,7 @@ def plan(seed: int) -> Plan:
 
 def _policy(rng: Random, virtual_ranks: int, saves: bool, patient: bool) -> Policy:
     if patient:
-        return Policy(virtual_ranks=virtual_ranks, saves=saves)
+        return Policy(virtual_ranks=virtual_ranks, saves=saves, damaged_blocks=1)
     return Policy(
         virtual_ranks=virtual_ranks,
         saves=saves,
@@ -155,6 +156,7 @@ def _policy(rng: Random, virtual_ranks: int, saves: bool, patient: bool) -> Poli
         balance_every=rng.choice((0.5, 5.0)),
         balance_steps=rng.choice((3, 16)),
         hire_delay=rng.choice((0.0, 0.1, 1.0)),
+        damaged_blocks=rng.choice((0, 1, 20)),
     )
 
 

@@ -29,6 +29,7 @@ class World:
     Attributes:
         armed: troubles that wait for a phase: phase → [visits to go, trouble].
         curses: steps that fail: step → (virtual rank, how).
+        damage: steps that need a block which cannot be read: step → virtual rank.
         happened: troubles that came about, and the phase of their victim.
         draining: nodes that go, or are gone.
         quiet: somebody may be silent without being gone, from now on.
@@ -45,6 +46,7 @@ class World:
         self.crew = SimCrew(self)
         self.armed: dict[str, list[tuple[list[int], Trouble]]] = {}
         self.curses: dict[int, tuple[int, Fault]] = {}
+        self.damage: dict[int, int] = {}
         self.happened: list[tuple[str, str]] = []
         self.draining: list[str] = []
         self.quiet = False
@@ -113,7 +115,7 @@ class World:
                 self.crew.lose(worker, Fault.NODE, delay)
 
     def _expect(self, trouble: Trouble) -> None:
-        if trouble.kind in ("poison", "user error"):
+        if trouble.kind in ("poison", "user error", "damaged block"):
             self.clock.after(0.0, partial(faults.happen, self, trouble))
         elif trouble.phase is None:
             self.clock.after(trouble.at, partial(faults.happen, self, trouble))

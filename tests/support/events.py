@@ -9,6 +9,7 @@ from workers.protocol import (
     Activity,
     Beat,
     Broken,
+    Damaged,
     Evaluated,
     Failed,
     Fault,
@@ -132,6 +133,18 @@ class FakeWorker:
         """In the middle of the step after `step`."""
         begun = None if step is None else step + 1
         return Broken(**self._common(), generation=generation, step=step, begun=begun, message=message)
+
+    def damaged(self, block: int, step: int | None, generation: int = 0, source: int = 0) -> Damaged:
+        """In the step after `step`."""
+        return Damaged(
+            **self._common(),
+            generation=generation,
+            step=step,
+            begun=None if step is None else step + 1,
+            source=source,
+            block=block,
+            message=f"block {block} is damaged",
+        )
 
     def finished(self, step: int, state_digest: str | None = None, generation: int = 0) -> Finished:
         return Finished(**self._common(), generation=generation, step=step, state_digest=state_digest)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from workers.protocol.events import (
     Activity,
     Broken,
+    Damaged,
     Evaluated,
     Event,
     Failed,
@@ -56,6 +57,7 @@ __all__ = [
     "Beat",
     "Broken",
     "CheckpointCommitted",
+    "Damaged",
     "DataSource",
     "Evaluated",
     "Event",

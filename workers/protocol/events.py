@@ -149,6 +149,21 @@ class Broken(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Damaged(Event):
+    """The generation is over for this worker: it needs a block of the training set that cannot be read.
+
+    It holds the state of `step`, if it holds any, and waits for a membership that leaves the block out.
+    """
+
+    generation: int
+    step: int | None
+    begun: int | None  # the step that was broken off, counted from 1
+    source: int  # the block's data set, by its place in the job's mixture; 0 if there is only one
+    block: int
+    message: str  # what is wrong with it, and where it is
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finished(Event):
     """The job's last step is applied and all that this worker had to save is saved."""
 
@@ -169,4 +184,4 @@ class Failed(Event):
 
 
 #: All kinds of events.
-Report = Ready | Formed | StepDone | Evaluated | Saved | Parked | Broken | Finished | Failed
+Report = Ready | Formed | StepDone | Evaluated | Saved | Parked | Broken | Damaged | Finished | Failed

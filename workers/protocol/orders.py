@@ -18,6 +18,7 @@ class Membership:
         saved_step: no checkpoint of this step or an earlier one needs to be written again.
         committed_step: the newest checkpoint whose manifest is durable.
         wanted: how many workers the job should have.
+        left_out: blocks of the training set that nobody reads, by source and number: they are damaged.
         step: where training is expected to go on, for whoever wants to prepare for it; the members know.
     """
 
@@ -29,6 +30,7 @@ class Membership:
     saved_step: int = 0
     committed_step: int = 0
     wanted: int = 0
+    left_out: tuple[tuple[int, int], ...] = ()
     step: int = 0
 
 

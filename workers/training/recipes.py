@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
+import shutil
 import sys
 import sysconfig
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType, TracebackType
 
@@ -107,11 +109,39 @@ def _source_folder(job: TrainJob) -> Path | None:
         folder = Path(job.source_folder)
         if all(_holds(folder / name, content) for name, content in job.sources.items()):
             return folder
-    copy = Path(tempfile.mkdtemp(prefix="lockstep-recipe-"))
-    for name, content in job.sources.items():
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        (copy / name).write_bytes(content)
-    return copy
+    return _copy(job.sources)
+
+
+def _copy(sources: Mapping[str, bytes]) -> Path:
+    """A folder with these files. Its name is their digest, so all workers of this user share it, and one that
+    is killed leaves none behind."""
+    digest = hashlib.sha256()
+    for name, content in sorted(sources.items()):
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    home = _copies()
+    folder = home / digest.hexdigest()[:32]
+    if not all(_holds(folder / name, content) for name, content in sources.items()):
+        draft = Path(tempfile.mkdtemp(prefix="draft-", dir=home))
+        for name, content in sources.items():
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            (draft / name).write_bytes(content)
+        try:
+            draft.rename(folder)
+        except OSError:  # somebody was faster; or it was damaged, and this one will do
+            if not all(_holds(folder / name, content) for name, content in sources.items()):
+                return draft
+            shutil.rmtree(draft)
+    return folder
+
+
+def _copies() -> Path:
+    """Where copies are kept: this user's cache, or else a folder for this process alone."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lockstep" / "recipes"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="lockstep-recipes-"))
+    return home
 
 
 def _holds(path: Path, content: bytes) -> bool:

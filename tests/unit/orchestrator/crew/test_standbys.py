@@ -36,14 +36,16 @@ class World:
 
     wanted: bool = True
     now: float = 100.0
+    started: int = 0
     living: dict[str, Actor] = field(default_factory=dict)
     waited_for: dict[str, Future[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.standbys = Standbys(self.start, self.ask, self.kill, wanted=self.wanted, clock=lambda: self.now)
 
-    def start(self, name: str, node: str) -> Actor:
-        assert name not in self.living
+    def start(self, node: str) -> Actor:
+        name = f"standby-{self.started}"
+        self.started += 1
         self.living[name] = Actor(name, node)
         return self.living[name]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from itertools import count
 from pathlib import Path
 
@@ -52,6 +53,32 @@ def error_of(name: str, source: str, cls: str = "Toy", **params: object) -> Reci
     with pytest.raises(RecipeError) as caught:
         load(name, source, cls, **params)
     return caught.value
+
+
+def kept(home: Path) -> list[Path]:
+    return sorted((home / "lockstep" / "recipes").iterdir())
+
+
+def test_what_is_sent_is_kept_once_for_all_processes_and_a_damaged_copy_is_not_used(
+    name, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    load(name, GOOD)
+    (folder,) = kept(tmp_path)
+    load(name, GOOD)
+    assert kept(tmp_path) == [folder]
+    (folder / f"{name}.py").write_text("raise SystemExit('altered')")
+    sys.modules.pop(name)
+    sys.path_importer_cache.clear()
+    assert load(name, GOOD, depth=4).depth == 4
+    assert len(kept(tmp_path)) == 2
+
+
+def test_without_a_cache_a_copy_is_made_all_the_same(name, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert load(name, GOOD, depth=4).depth == 4
 
 
 def test_sources_are_sent_along_and_params_reach_the_constructor(name):
