@@ -23,10 +23,9 @@ def damaged(gang: Gang, event: Damaged, now: float) -> Step:
         return gang, ()
     if event.generation == gang.generation and gang.is_member(event.worker):
         gang = gang.having(event.worker, stage=Stage.BROKEN, step=event.step)
-    block = (event.source, event.block)
-    if block in gang.left_out:
+    if event.block in gang.left_out:
         return gang, ()
-    gang = replace(gang, left_out=gang.left_out | {block})
+    gang = replace(gang, left_out=gang.left_out | {event.block})
     if len(gang.left_out) > gang.policy.damaged_blocks:
         return end(gang, _too_many(gang, event))
     return form(gang, now, "a damaged block") if isinstance(gang.phase, AT_WORK) else (gang, ())

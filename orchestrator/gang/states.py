@@ -216,7 +216,7 @@ class Gang:
         digested: the final state's digest is known.
         draining: nodes that go away.
         paused: the user wants the job to stand still.
-        left_out: damaged blocks of the training set: (source, number).
+        left_out: numbers of damaged blocks of the training set.
         balanced_at: when speeds were last compared.
     """
 
@@ -239,7 +239,7 @@ class Gang:
     digested: bool = False
     draining: Mapping[str, Draining] = field(default_factory=dict)
     paused: bool = False
-    left_out: frozenset[tuple[int, int]] = frozenset()
+    left_out: frozenset[int] = frozenset()
     balanced_at: float = 0.0
     trouble: Trouble = field(default_factory=Trouble)
     hiring: Hiring = field(default_factory=Hiring)

@@ -77,7 +77,6 @@ class Engine:
                     generation=generation,
                     step=worker.step,
                     begun=worker.begun,
-                    source=0,
                     block=error.block,
                     message=str(error),
                 )
@@ -279,7 +278,7 @@ class Engine:
             self._worker.fails_with = None
             raise RecipeRaised(fault)
         damage = self._world.damage.get(step)
-        if damage is not None and damage in hosted and (0, step) not in self._membership.left_out:
+        if damage is not None and damage in hosted and step not in self._membership.left_out:
             raise BlockDamaged(step)
         curse = self._world.curses.get(step)
         if curse is not None and curse[0] in hosted:

@@ -134,14 +134,13 @@ class FakeWorker:
         begun = None if step is None else step + 1
         return Broken(**self._common(), generation=generation, step=step, begun=begun, message=message)
 
-    def damaged(self, block: int, step: int | None, generation: int = 0, source: int = 0) -> Damaged:
+    def damaged(self, block: int, step: int | None, generation: int = 0) -> Damaged:
         """In the step after `step`."""
         return Damaged(
             **self._common(),
             generation=generation,
             step=step,
             begun=None if step is None else step + 1,
-            source=source,
             block=block,
             message=f"block {block} is damaged",
         )

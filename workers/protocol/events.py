@@ -158,8 +158,7 @@ class Damaged(Event):
     generation: int
     step: int | None
     begun: int | None  # the step that was broken off, counted from 1
-    source: int  # the block's data set, by its place in the job's mixture; 0 if there is only one
-    block: int
+    block: int  # counted through all data sets of the job's mixture
     message: str  # what is wrong with it, and where it is
 
 

@@ -18,7 +18,8 @@ class Membership:
         saved_step: no checkpoint of this step or an earlier one needs to be written again.
         committed_step: the newest checkpoint whose manifest is durable.
         wanted: how many workers the job should have.
-        left_out: blocks of the training set that nobody reads, by source and number: they are damaged.
+        left_out: numbers of blocks of the training set that nobody reads: they are damaged. Counted through
+            all data sets of a mixture.
         step: where training is expected to go on, for whoever wants to prepare for it; the members know.
     """
 
@@ -30,7 +31,7 @@ class Membership:
     saved_step: int = 0
     committed_step: int = 0
     wanted: int = 0
-    left_out: tuple[tuple[int, int], ...] = ()
+    left_out: tuple[int, ...] = ()
     step: int = 0
 
 
