@@ -25,7 +25,9 @@ from workers.protocol.events import (
     Usage,
 )
 from workers.protocol.job import (
+    DataMixture,
     DataSource,
+    EpochEnd,
     Numerics,
     TrainJob,
 )
@@ -55,7 +57,9 @@ __all__ = [
     "Beat",
     "Broken",
     "CheckpointCommitted",
+    "DataMixture",
     "DataSource",
+    "EpochEnd",
     "Evaluated",
     "Event",
     "Failed",
