@@ -11,15 +11,18 @@ from pathlib import Path
 from orchestrator.checkpointing import newest_intact
 from orchestrator.sources import collect_sources
 from orchestrator.spec import JobSpec
-from orchestrator.spec.model import Source
+from orchestrator.spec.model import Source, Train
 from workers.checkpoint.compatibility import JobFacts, check_resume
 from workers.checkpoint.load import history
 from workers.checkpoint.manifest import Manifest
 from workers.data.dataset import Dataset
+from workers.data.manifest import Manifest as DataManifest
+from workers.data.mixed import common_schema
 from workers.data.order import WINDOW_BLOCKS, resolve_shuffle
-from workers.data.schedule import Schedule
+from workers.data.pattern import whole_weights
+from workers.data.stream import cut_into_steps
 from workers.errors import CheckpointError
-from workers.protocol import DataSource, TrainJob
+from workers.protocol import DataMixture, DataSource, TrainJob
 from workers.storage import Store
 
 
@@ -44,8 +47,8 @@ def resolve(spec: JobSpec, job_file: Path) -> TrainJob:
     Raises:
         InputError, UnreachableError: a data set is missing, empty or out of reach; see each.
     """
-    train = _pin(spec.data.train) if spec.data.train is not None else None
-    held_out = _pin(spec.data.eval) if spec.data.eval is not None else None
+    train = _pin_train(spec.data.train) if spec.data.train is not None else None
+    held_out = _pin(spec.data.eval)[0] if spec.data.eval is not None else None
     return TrainJob(
         name=spec.name,
         recipe=spec.recipe,
@@ -110,25 +113,34 @@ def _newest_intact(store: Store, job: TrainJob) -> Origin:
     return Origin(manifest=manifest, notes=tuple(notes))
 
 
-def _pin(source: Source) -> DataSource:
-    """The data set as it is now, and the order it will be read in for the job's whole life."""
-    manifest = Dataset.open(source.uri).manifest
-    single_rows = bool((manifest.block_rows == 1).all())
-    window = resolve_shuffle(
-        manifest.bytes, source.shuffle, source.window or WINDOW_BLOCKS, single_rows=single_rows
+def _pin_train(train: Train) -> DataSource | DataMixture:
+    if train.mix is None:
+        return _pin(train.source)[0]
+    pinned = [_pin(source) for source in train.mix]
+    common_schema([source.uri for source, _ in pinned], [manifest for _, manifest in pinned])
+    return DataMixture(
+        sources=tuple(source for source, _ in pinned),
+        weights=whole_weights([source.weight for source in train.mix]),
+        epoch_end=train.epoch or "last",
     )
-    return DataSource(
+
+
+def _pin(source: Source) -> tuple[DataSource, DataManifest]:
+    """The data set at its newest version, or the one that is named, and the order it will be read in."""
+    manifest = Dataset.open(source.uri, digest=source.version).manifest
+    window = resolve_shuffle(
+        manifest.bytes, source.shuffle, source.window or WINDOW_BLOCKS, single_rows=manifest.single_rows
+    )
+    pinned = DataSource(
         uri=source.uri, manifest_digest=manifest.digest, rows=manifest.rows, window_blocks=window
     )
+    return pinned, manifest
 
 
-def _steps(spec: JobSpec, train: DataSource | None) -> int:
+def _steps(spec: JobSpec, train: DataSource | DataMixture | None) -> int:
     if spec.stop.steps is not None:
         return spec.stop.steps
     if spec.stop.epochs is None or train is None:
         raise ValueError("the job file was not checked")
-    batch = spec.batch
-    schedule = Schedule(
-        rows=train.rows, vranks=batch.virtual_ranks, micro_batch=batch.size // batch.virtual_ranks
-    )
-    return spec.stop.epochs * schedule.steps_per_epoch
+    vranks, micro_batch = spec.batch.virtual_ranks, spec.batch.size // spec.batch.virtual_ranks
+    return cut_into_steps(train, vranks, micro_batch).steps_of(spec.stop.epochs)

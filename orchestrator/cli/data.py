@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from enum import StrEnum
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,11 +11,8 @@ import typer
 if TYPE_CHECKING:
     from workers.data.dataset import Dataset
     from workers.data.manifest import Manifest
-    from workers.data.order import SampleOrder
 
 app = typer.Typer(help="Write, index, inspect and check data sets.", no_args_is_help=True)
-
-_ORDER_CHUNK = 4096  # samples addressed at once
 
 
 class Format(StrEnum):
@@ -129,10 +124,13 @@ def verify(uri: Uri, as_json: Json = False) -> None:
 
 @app.command()
 def order(
-    uri: Uri,
+    uris: Annotated[list[str], typer.Argument(metavar="URI...", help="One data set, or those of a mixture.")],
     seed: Annotated[int, typer.Option(help="The job's seed.")],
-    epoch: Annotated[int, typer.Option(min=0, help="Counted from 0.")],
     vranks: Annotated[int, typer.Option(min=1, help="Virtual ranks of the job.")],
+    epoch: Annotated[int | None, typer.Option(min=0, help="Counted from 0. A mixture has none.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Of a mixture, such as 3,1; equal ones if none.")
+    ] = None,
     vrank: Annotated[int | None, typer.Option(min=0, help="Of this one alone.")] = None,
     start: Annotated[int, typer.Option("--from", min=0, help="First index within a virtual rank.")] = 0,
     count: Annotated[int | None, typer.Option(min=0, help="How many of each virtual rank.")] = None,
@@ -140,7 +138,12 @@ def order(
     window_blocks: Annotated[int, typer.Option(min=1, help="Window of a windowed shuffle.")] = 32,
     as_json: Json = False,
 ) -> None:
-    """Print the samples of an epoch in the order in which virtual ranks read them."""
+    """Print the samples of an epoch, or of a mixture, in the order in which virtual ranks read them.
+
+    Several data sets are a mixture: the epoch of a sample is then the pass over its own source, and without
+    --count the lines end when every source has been used up once.
+    """
+    from orchestrator.cli.order import epoch_lines, mixture_lines, parse_weights
     from workers.data.order import SampleOrder, resolve_shuffle
     from workers.errors import InputError
 
@@ -148,26 +151,32 @@ def order(
         raise InputError(
             f"there is no virtual rank {vrank}", where="--vrank", fix=f"name one of 0..{vranks - 1}"
         )
-    dataset = _open(uri)
-    manifest = dataset.manifest
-    window = resolve_shuffle(manifest.bytes, shuffle.value, window_blocks, single_rows=manifest.single_rows)
-    epoch_order = SampleOrder(
-        block_rows=manifest.block_rows, seed=seed, epoch=epoch, vranks=vranks, window_blocks=window
-    )
-    for number in range(vranks) if vrank is None else [vrank]:
-        for line in islice(_lines(manifest, epoch_order, number, start), count):
-            typer.echo(json.dumps(line) if as_json else "{vrank:>4} {i:>10} {object} {row}".format(**line))
-
-
-def _lines(manifest: Manifest, order: SampleOrder, vrank: int, start: int) -> Iterator[dict[str, Any]]:
-    """The samples of a virtual rank from index `start` on; none beyond its span."""
-    first, last = order.span(vrank)
-    for begin in range(start, last - first, _ORDER_CHUNK):
-        blocks, rows = order.addresses(vrank, begin, min(begin + _ORDER_CHUNK, last - first))
-        names = manifest.object_names.take(manifest.objects[blocks]).to_pylist()
-        within = manifest.object_rows(blocks, rows).tolist()
-        for i, (name, row) in enumerate(zip(names, within, strict=True), start=begin):
-            yield {"epoch": order.epoch, "vrank": vrank, "i": i, "object": name, "row": row}
+    chosen = range(vranks) if vrank is None else [vrank]
+    sources = []
+    for dataset in map(_open, uris):
+        single_rows = dataset.manifest.single_rows
+        window = resolve_shuffle(
+            dataset.manifest.bytes, shuffle.value, window_blocks, single_rows=single_rows
+        )
+        sources.append((dataset.store.uri, dataset, window))
+    if len(uris) > 1:
+        if epoch is not None:
+            fix = "leave it out; --from and --count choose a part"
+            raise InputError("a mixture is one endless stream", where="--epoch", fix=fix)
+        numbers = parse_weights(weights, len(uris))
+        lines = mixture_lines(
+            sources, numbers, seed=seed, vranks=vranks, chosen=chosen, start=start, count=count
+        )
+    else:
+        (_, dataset, window) = sources[0]
+        rows = dataset.manifest.block_rows
+        settled = SampleOrder(
+            block_rows=rows, seed=seed, epoch=epoch or 0, vranks=vranks, window_blocks=window
+        )
+        lines = epoch_lines(dataset.manifest, settled, chosen, start, count)
+    form = "{vrank:>4} {i:>10} " + ("{source} {epoch} " if len(uris) > 1 else "") + "{object} {row}"
+    for line in lines:
+        typer.echo(json.dumps(line) if as_json else form.format(**line))
 
 
 def _open(uri: str) -> Dataset:

@@ -37,16 +37,16 @@ def _fields(
     required = set(section.get("required", ()))
     for name, field in section["properties"].items():
         options = [_resolved(option, schema) for option in field.get("anyOf", [field])]
-        inner = next((option for option in options if "properties" in option), None)
-        if inner is not None:
-            for dotted, kind, default, text in _fields(inner, schema, f"{prefix}{name}."):
-                needed = (
-                    default if name in required else default.replace("**required**", f"with `{prefix}{name}`")
-                )
-                yield dotted, kind, needed, text
-        else:
+        items = [_resolved(option["items"], schema) for option in options if option.get("type") == "array"]
+        inner = next((option for option in [*options, *items] if "properties" in option), None)
+        if inner is None or items:
             text = field.get("description", "").replace("|", "\\|")
             yield f"{prefix}{name}", _kind(options), _default(field, name in required), text
+        if inner is not None:
+            within = f"{prefix}{name}[]" if items else f"{prefix}{name}"
+            for dotted, kind, default, text in _fields(inner, schema, f"{within}."):
+                needed = default if name in required else default.replace("**required**", f"with `{within}`")
+                yield dotted, kind, needed, text
 
 
 def _resolved(option: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def _resolved(option: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kind(options: list[dict[str, Any]]) -> str:
-    names = {"integer": "integer", "number": "number", "string": "text", "object": "mapping"}
+    names = {"integer": "integer", "number": "number", "string": "text", "object": "mapping", "array": "list"}
     kinds = []
     for option in options:
         if "enum" in option:

@@ -21,6 +21,7 @@ _TYPES = {
     "bool_type": "true or false",
     "dict_type": "a section with fields",
     "model_type": "a section with fields",
+    "tuple_type": "a list",
 }
 _LIMITS = {
     "greater_than": "above {gt}",
@@ -71,7 +72,8 @@ def _section(loc: Loc) -> type[BaseModel]:
     """The model of the section that stands at `loc`."""
     section: type[BaseModel] = JobSpec
     for part in loc:
-        section = _model_in(section.model_fields[str(part)].annotation) or section
+        if isinstance(part, str):  # not the position in a list
+            section = _model_in(section.model_fields[part].annotation) or section
     return section
 
 
@@ -82,9 +84,10 @@ def _all_fields(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The section in `Section` or `Section | None`, or None."""
-    options = [annotation, *get_args(annotation)]
-    return next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+    """The section in `Section`, `Section | None` or a list of sections, or None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
 
 
 def _words(expected: str) -> list[str]:

@@ -26,8 +26,10 @@ from workers.protocol import Numerics
 
 SLUG_CHARS_MAX = 63  # what file names, actor names and Kubernetes labels all allow
 SEED_MAX = 2**63 - 1
+SOURCES_MAX = 100  # of a mixture
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 _RECIPE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+_DIGEST = re.compile(r"[0-9a-f]{6,64}")
 _TIME = re.compile(r"[0-9.]+ ?(s|sec|m|min|h|d)")
 
 
@@ -78,6 +80,14 @@ def _steps(value: Any) -> Any:
     return value
 
 
+def _digest(text: str) -> str:
+    if _DIGEST.fullmatch(text):
+        return text
+    fix = "write at least 6 of its digits, in quotes, as `lockstep data show` prints them"
+    raise broken(f"{text!r} is not how a digest begins", fix=fix)
+
+
+Digest = Annotated[str, AfterValidator(_digest)]
 Slug = Annotated[str, AfterValidator(_slug)]
 Uri = Annotated[str, AfterValidator(_uri)]
 Count = Annotated[int, Field(ge=1)]
@@ -90,28 +100,96 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+ShuffleChoice = Literal["auto", "global", "windowed"]
+_SHUFFLE = "Shuffle all samples, or within windows of blocks; auto decides by the set's size."
+_WINDOW = "Blocks in a window; only with shuffle: windowed."
+_VERSION = "Digest of the version that is read, or how it begins; the newest one when left out."
+
+
+def _window_needs_windowed(shuffle: ShuffleChoice, window: int | None) -> None:
+    if window is not None and shuffle != "windowed":
+        what = f"a window has no meaning with shuffle: {shuffle}"
+        raise broken(what, fix="add shuffle: windowed", field="window")
+
+
 class Source(Section):
     """A data set and the order it is read in."""
 
     uri: Uri = Field(description="Where its manifest lies: a path, file:///folder or s3://bucket/prefix.")
-    shuffle: Literal["auto", "global", "windowed"] = Field(
-        default="auto",
-        description="Shuffle all samples, or within windows of blocks; auto decides by the set's size.",
-    )
-    window: Count | None = Field(default=None, description="Blocks in a window; only with shuffle: windowed.")
+    shuffle: ShuffleChoice = Field(default="auto", description=_SHUFFLE)
+    window: Count | None = Field(default=None, description=_WINDOW)
+    version: Digest | None = Field(default=None, description=_VERSION)
 
     @model_validator(mode="after")
-    def _window_needs_windowed(self) -> Self:
-        if self.window is not None and self.shuffle != "windowed":
-            what = f"a window has no meaning with shuffle: {self.shuffle}"
-            raise broken(what, fix="add shuffle: windowed", field="window")
+    def _shuffle_fits(self) -> Self:
+        _window_needs_windowed(self.shuffle, self.window)
         return self
+
+
+class Weighted(Source):
+    """One data set of a mixture."""
+
+    weight: Annotated[float, Field(gt=0)] = Field(
+        default=1.0,
+        description="Its share of the samples, beside the other weights; to 1/10,000 of the whole.",
+    )
+
+
+class Train(Section):
+    """What is trained on: one data set, or a mixture of several."""
+
+    uri: Uri | None = Field(
+        default=None,
+        description="Where its manifest lies: a path, file:///folder or s3://bucket/prefix. This, or `mix`.",
+    )
+    shuffle: ShuffleChoice = Field(default="auto", description=_SHUFFLE)
+    window: Count | None = Field(default=None, description=_WINDOW)
+    version: Digest | None = Field(default=None, description=_VERSION)
+    mix: Annotated[tuple[Weighted, ...], Field(strict=False)] | None = Field(
+        default=None, description="Several data sets with the same columns, drawn from by weight."
+    )
+    epoch: Literal["first", "last"] | None = Field(
+        default=None,
+        description="An epoch of a mixture ends when the first of its sources was used up once more, or the "
+        "last of them; last when left out.",
+    )
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Self:
+        if self.mix is None:
+            if self.uri is None:
+                raise broken("missing", fix="add it, or mix: with several data sets", field="uri")
+            if self.epoch is not None:
+                what = "only the epochs of a mixture have a choice of ends"
+                raise broken(what, fix="leave it out", field="epoch")
+            _window_needs_windowed(self.shuffle, self.window)
+            return self
+        if not 0 < len(self.mix) <= SOURCES_MAX:
+            fix = f"name 1 to {SOURCES_MAX} data sets"
+            raise broken(f"{len(self.mix)} data sets are no mixture", fix=fix, field="mix")
+        for name in ("uri", "shuffle", "window", "version"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                what = f"with a mix, every source has its own {name}"
+                raise broken(what, fix="write it in the items of mix", field=name)
+        uris = [source.uri for source in self.mix]
+        for number, uri in enumerate(uris):
+            if uri in uris[:number]:
+                fix = "name it once, with the sum of the weights"
+                raise broken(f"{uri} is there twice", fix=fix, field="mix")
+        return self
+
+    @property
+    def source(self) -> Source:
+        """The one data set, if this is no mixture."""
+        if self.uri is None:
+            raise ValueError("a mixture has several sources")
+        return Source(uri=self.uri, shuffle=self.shuffle, window=self.window, version=self.version)
 
 
 class Data(Section):
     """What is trained and evaluated on. Recipes that make their own data leave out `train`."""
 
-    train: Source | None = Field(default=None, description="The training set.")
+    train: Train | None = Field(default=None, description="The training set, or several.")
     eval: Source | None = Field(default=None, description="The held-out set.")
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.datasets import number_set
 from tests.support.events import train_job
 from workers.numerics.randomness import derive
 from workers.processes import JobFailed, launch
-from workers.protocol import TrainJob
+from workers.protocol import DataMixture, DataSource, Finished, TrainJob
 
 RECIPE = b"""
 import os
@@ -54,6 +55,47 @@ def toy(how: str, **changes: object) -> TrainJob:
 def test_a_worker_that_breaks_down_is_the_cause_and_not_those_that_miss_it(how, words):
     with pytest.raises(JobFailed, match=words):
         deque(launch(toy(how, steps=1000), workers=3), maxlen=0)
+
+
+MIXED = b"""
+import torch
+from workers import Recipe
+
+class Net(Recipe):
+    def build_model(self):
+        return torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Dropout(0.2), torch.nn.Linear(8, 1))
+
+    def build_optimizer(self, model):
+        return torch.optim.AdamW(model.parameters(), lr=0.01)
+
+    def decode(self, sample, rng):
+        return torch.tensor([sample["number"] / 1000, rng.random()], dtype=torch.float32)
+
+    def loss(self, model, batch):
+        return (model(batch) - batch[:, :1]).square().mean()
+"""
+
+
+def test_a_mixture_trains_to_the_same_bits_on_one_and_on_three_processes(tmp_path):
+    sets = [number_set(tmp_path / f"{rows}", rows, first=1000 * rows) for rows in (50, 7)]
+    sources = tuple(
+        DataSource(uri=one.store.uri, manifest_digest=one.manifest.digest, rows=one.rows, window_blocks=2)
+        for one in sets
+    )
+    job = train_job(
+        recipe="mixed_recipe:Net",
+        sources={"mixed_recipe.py": MIXED},
+        source_folder=None,
+        train=DataMixture(sources=sources, weights=(3, 2), epoch_end="last"),
+        batch_size=16,
+        steps=20,
+    )
+    ends = [
+        {event.state_digest for event in launch(job, workers) if isinstance(event, Finished)} - {None}
+        for workers in (1, 3)
+    ]
+    assert ends[0] == ends[1]
+    assert len(ends[0]) == 1
 
 
 PARENT = """

@@ -14,15 +14,17 @@ from workers.data.shards import write_shards
 NUMBERS = pa.schema([("number", pa.int64()), ("payload", pa.large_binary())])
 
 
-def numbers(rows: int) -> Iterator[Mapping[str, Any]]:
+def numbers(rows: int, first: int = 0) -> Iterator[Mapping[str, Any]]:
     """Samples that know their own number, of different lengths."""
-    return ({"number": n, "payload": b"%d" % n * (n % 7)} for n in range(rows))
+    return ({"number": n, "payload": b"%d" % n * (n % 7)} for n in range(first, first + rows))
 
 
-def number_set(folder: Path, rows: int, *, block_bytes: int = 200, shard_bytes: int = 2000) -> Dataset:
+def number_set(
+    folder: Path, rows: int, *, first: int = 0, block_bytes: int = 200, shard_bytes: int = 2000
+) -> Dataset:
     """A packed data set of `numbers`, in many small blocks and several shards."""
     uri = folder.as_uri()
-    write_shards(numbers(rows), NUMBERS, uri, block_bytes=block_bytes, shard_bytes=shard_bytes)
+    write_shards(numbers(rows, first), NUMBERS, uri, block_bytes=block_bytes, shard_bytes=shard_bytes)
     return Dataset.open(uri)
 
 

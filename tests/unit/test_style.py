@@ -59,9 +59,13 @@ PURE = [
     "orchestrator/spec/yaml_lines.py",
     "workers/protocol/",
     "workers/numerics/tree.py",
+    "workers/data/lanes.py",
+    "workers/data/mixture.py",
     "workers/data/order.py",
+    "workers/data/pattern.py",
     "workers/data/permutation.py",
     "workers/data/schedule.py",
+    "workers/data/stream.py",
     "workers/checkpoint/layout.py",
 ]
 IMPURE_MODULES = {

@@ -76,7 +76,7 @@ def _job_differences(manifest: Manifest, facts: JobFacts) -> Iterator[str]:
     for name in ("recipe", "seed", "virtual_ranks", "batch_size", "max_grad_norm"):
         yield from _changes({name: getattr(manifest, name)}, {name: getattr(facts, name)})
     yield from _changes(manifest.params, facts.params, "params.")
-    yield from _changes(manifest.data["train"] or {}, facts.train or {}, "train data ")
+    yield from _changes(_flat(manifest.data["train"]), _flat(facts.train), "train data ")
 
 
 def _environment_differences(manifest: Manifest, facts: JobFacts) -> Iterator[str]:
@@ -92,6 +92,14 @@ def _changes(old: Mapping[str, Json], new: Mapping[str, Json], prefix: str = "")
         before, after = (_text(side[key]) if key in side else "(none)" for side in (old, new))
         if before != after:
             yield f"{prefix}{key}: {before} → {after}"
+
+
+def _flat(train: Mapping[str, Json] | None) -> dict[str, Json]:
+    """What identifies the training data, each source of a mixture by its number: `mix.0.weight`."""
+    flat = dict(train or {})
+    for number, source in enumerate(flat.pop("mix", [])):
+        flat |= {f"mix.{number}.{key}": value for key, value in source.items()}
+    return flat
 
 
 def _text(value: Json) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from workers.checkpoint.tensors import TensorSpec
-from workers.protocol import DataSource, TrainJob
+from workers.protocol import DataMixture, DataSource, TrainJob
 
 Json = Any
 
@@ -51,8 +51,14 @@ def describe_sources(job: TrainJob) -> dict[str, Json]:
     return {path: hashlib.sha256(text).hexdigest() for path, text in job.sources.items()}
 
 
-def describe_source(source: DataSource | None) -> dict[str, Json] | None:
-    """What identifies a data set and its order, wherever it is stored."""
+def describe_source(source: DataSource | DataMixture | None) -> dict[str, Json] | None:
+    """What identifies a data set or a mixture and its order, wherever it is stored."""
     if source is None:
         return None
+    if isinstance(source, DataMixture):
+        mix = [
+            {**(describe_source(part) or {}), "weight": weight}
+            for part, weight in zip(source.sources, source.weights, strict=True)
+        ]
+        return {"mix": mix, "epoch_end": source.epoch_end}
     return {"digest": source.manifest_digest, "rows": source.rows, "window_blocks": source.window_blocks}

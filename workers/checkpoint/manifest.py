@@ -62,7 +62,8 @@ class Manifest:
         epoch: passes over the data that were begun.
         samples: seen since the start of the job, by all virtual ranks.
         numerics: what the job promised when it wrote this: "elastic", "fast" or "relaxed".
-        data: for "train" and "evaluation": digest of its manifest, rows, window of the shuffle; or null.
+        data: for "train" and "evaluation": digest of its manifest, rows, window of the shuffle; or null. Of a
+            mixture, `mix` has these of each source, and its weight.
         fingerprint: the environment that bits depend on.
         recipe: "module:Class".
         sources: SHA-256 of each Python file that came with the recipe, by path.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workers.data.manifest import FOLDER, BlockSpec, Manifest
+from workers.data.manifest import FOLDER, BlockSpec, Manifest, earlier_versions
 from workers.errors import DataError
 from workers.storage import NotFound, Store
 
@@ -30,10 +30,11 @@ class Dataset:
 
         Args:
             uri: `file:///folder` or `s3://bucket/prefix`, where its manifest is.
-            digest: what its manifest's digest must be, if the caller has seen it before.
+            digest: its manifest's digest, or how that begins, if it is to be the version that the caller has
+                seen before. By default, the newest one.
 
         Raises:
-            DataError: nothing is there, or it has no manifest, no samples, or another digest.
+            DataError: nothing is there, or it has no manifest, no samples, or no such version.
             AccessError, UnreachableError: from the store.
         """
         store = Store(uri)
@@ -41,11 +42,10 @@ class Dataset:
             manifest = Manifest.load(store)
         except NotFound as error:
             raise _no_manifest(store) from error
+        if digest is not None and not manifest.digest.startswith(digest):
+            manifest = _earlier(store, digest, newest=manifest.digest)
         if not manifest.rows:
             raise DataError("the data set holds no samples", where=uri, fix="pack or index some data")
-        if digest is not None and manifest.digest != digest:
-            fix = f"restore the data set whose digest is {digest[:12]}, or start a new job"
-            raise DataError(f"this is another data set ({manifest.digest[:12]})", where=uri, fix=fix)
         return cls(store=home(store), manifest=manifest)
 
     @property
@@ -64,6 +64,19 @@ def home(store: Store) -> Store:
         return Store(store.get(HOME).decode().strip())
     except NotFound:
         return store
+
+
+def _earlier(store: Store, digest: str, *, newest: str) -> Manifest:
+    """An earlier version of the manifest in `store`, by its digest or how that begins."""
+    found = {full: name for full, name in earlier_versions(store).items() if full.startswith(digest)}
+    if not found:
+        fix = f"restore the data set whose digest is {digest[:12]}, or start a new job"
+        raise DataError(f"this is another data set ({newest[:12]})", where=store.uri, fix=fix)
+    if len(found) > 1:
+        what = f"{len(found)} versions begin with {digest}"
+        raise DataError(what, where=store.uri, fix=f"name one of {', '.join(sorted(found))}")
+    [name] = found.values()
+    return Manifest.from_bytes(store.get(name), where=store.url(name))
 
 
 def _no_manifest(store: Store) -> DataError:

@@ -40,7 +40,7 @@ class Decoder:
         Args:
             epoch: of the samples, or `EVALUATION`.
             records: the samples, one a row.
-            sample_ids: their numbers in the data set.
+            sample_ids: their numbers in the data set; of a mixture, of all draws in `epoch`.
 
         Raises:
             Whatever the recipe raises.

@@ -7,14 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Condition, Thread
 
-import numpy as np
-
 from workers.data.decoder import Decoder
-from workers.data.order import OrderSettings, SampleOrder
 from workers.data.permutation import Int64
-from workers.data.prefetch import Prefetcher, Request
-from workers.data.reader import BlockReader
-from workers.data.schedule import Schedule
+from workers.data.prefetch import Prefetcher, Reader, Request
+from workers.data.samples import Addresses, Samples, joined
+from workers.data.schedule import Steps
 from workers.recipe import Batch
 
 _JOIN_SECONDS = 5.0  # a fetch from a store that hangs is left to its own deadline
@@ -41,22 +38,17 @@ class _Ready:
 class _Request(Request):
     """Micro-batches that are read together, and where each of them belongs."""
 
+    draws: Int64
     places: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Addresses:
-    """Blocks and rows of samples `[start, stop)` of each hosted virtual rank, or as many as it has."""
+class _Found:
+    """Where samples `[start, stop)` of each hosted virtual rank are stored, or as many as it has."""
 
     start: int
     stop: int
-    of: Mapping[int, tuple[Int64, Int64]]
-
-    def part(self, vrank: int, start: int, count: int) -> tuple[Int64, Int64]:
-        """Blocks and rows of `count` samples of a virtual rank, from `start` on."""
-        blocks, rows = self.of[vrank]
-        inside = slice(start - self.start, start - self.start + count)
-        return blocks[inside], rows[inside]
+    of: Mapping[int, Addresses]
 
 
 class Feed:
@@ -68,7 +60,7 @@ class Feed:
 
     Args:
         reader: of the training set.
-        order: seed and kind of shuffle.
+        samples: where its samples are stored.
         schedule: which samples a step consumes.
         decoder: records to batches.
         vranks: the hosted virtual ranks, in the order in which a step takes them.
@@ -79,9 +71,9 @@ class Feed:
 
     def __init__(
         self,
-        reader: BlockReader,
-        order: OrderSettings,
-        schedule: Schedule,
+        reader: Reader,
+        samples: Samples,
+        schedule: Steps,
         decoder: Decoder,
         vranks: Sequence[int],
         *,
@@ -91,7 +83,7 @@ class Feed:
     ) -> None:
         if depth is not None and depth < 1:
             raise ValueError("depth must be at least 1")
-        self._reader, self._order, self._schedule, self._decoder = reader, order, schedule, decoder
+        self._reader, self._samples, self._schedule, self._decoder = reader, samples, schedule, decoder
         self._vranks = tuple(vranks)
         self._steps = range(start_step, stop_step)
         together = max(1, _TOGETHER_SAMPLES // schedule.micro_batch)
@@ -156,54 +148,53 @@ class Feed:
             return not self._ended
 
     def _produce(self) -> Iterator[_Ready]:
-        first_row = self._reader.dataset.manifest.first_row
         for request, parts in Prefetcher(self._reader).read(self._requests()):
-            sample_ids = first_row[request.blocks] + request.rows
+            draws = request.draws
             for place, records, count in zip(request.places, parts, request.counts, strict=True):
-                own, sample_ids = sample_ids[:count], sample_ids[count:]
+                own, draws = draws[:count], draws[count:]
                 batch = self._decoder(request.epoch, records, own) if records is not None else None
                 yield _Ready(place=place, batch=batch, count=count)
 
     def _requests(self) -> Iterator[_Request]:
         """What is read together, in step-major, then virtual-rank order."""
-        block_rows = self._reader.dataset.manifest.block_rows
-        order: SampleOrder | None = None
-        found: _Addresses | None = None
+        epoch: int | None = None
+        found: _Found | None = None
         steps = 1  # to look up at once
         for stretch in self._stretches():
             pieces = [self._schedule.at(step) for step in stretch]
-            epoch, start, stop = (
-                pieces[0].epoch,
-                pieces[0].start,
-                pieces[-1].start + self._schedule.micro_batch,
-            )
-            if order is None or order.epoch != epoch:
-                order, found = self._order.epoch(epoch, block_rows, self._schedule.vranks), None
-            if found is None or stop > found.stop:
-                found = self._look_up(order, start, max(steps, len(stretch)))
+            start, stop = pieces[0].start, pieces[-1].start + self._schedule.micro_batch
+            if found is None or epoch != pieces[0].epoch or stop > found.stop:
+                epoch = pieces[0].epoch
+                found = self._look_up(epoch, start, max(steps, len(stretch)))
                 steps = min(2 * steps, max(1, _LOOK_UP_SAMPLES // self._schedule.micro_batch))
             for vranks in self._groups:
                 wanted = [(piece, vrank) for piece in pieces for vrank in vranks]
-                counts = tuple(piece.counts[vrank] for piece, vrank in wanted)
-                parts = [found.part(vrank, piece.start, piece.counts[vrank]) for piece, vrank in wanted]
-                blocks, rows = (np.concatenate(column) for column in zip(*parts, strict=True))
-                places = tuple((step, vrank) for step in stretch for vrank in vranks)
-                yield _Request(epoch=epoch, places=places, blocks=blocks, rows=rows, counts=counts)
+                together = joined(
+                    [
+                        found.of[vrank].part(piece.start - found.start, piece.counts[vrank])
+                        for piece, vrank in wanted
+                    ]
+                )
+                yield _Request(
+                    epoch=pieces[0].epoch,
+                    places=tuple((step, vrank) for step in stretch for vrank in vranks),
+                    blocks=together.blocks,
+                    rows=together.rows,
+                    draws=together.draws,
+                    counts=tuple(piece.counts[vrank] for piece, vrank in wanted),
+                )
 
     def _stretches(self) -> Iterator[range]:
         """Steps that are read together: all of one epoch, and more and more of them."""
         step, count = self._steps.start, 1
         while step < self._steps.stop:
-            left = self._schedule.steps_per_epoch - step % self._schedule.steps_per_epoch
-            stretch = range(step, min(step + min(count, left), self._steps.stop))
+            together = min(count, self._schedule.steps_together(step))
+            stretch = range(step, min(step + together, self._steps.stop))
             yield stretch
             step, count = stretch.stop, min(2 * count, self._steps_together)
 
-    def _look_up(self, order: SampleOrder, start: int, steps: int) -> _Addresses:
+    def _look_up(self, epoch: int, start: int, steps: int) -> _Found:
         """Where the samples of so many steps from `start` on are stored."""
         stop = start + steps * self._schedule.micro_batch
-        of = {}
-        for vrank in self._vranks:
-            first, last = order.span(vrank)
-            of[vrank] = order.addresses(vrank, min(start, last - first), min(stop, last - first))
-        return _Addresses(start=start, stop=stop, of=of)
+        of = {vrank: self._samples.find(epoch, vrank, start, stop) for vrank in self._vranks}
+        return _Found(start=start, stop=stop, of=of)

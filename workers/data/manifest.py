@@ -23,12 +23,13 @@ import pyarrow as pa
 from workers.data.order import edges
 from workers.data.permutation import Int64
 from workers.errors import DataError
-from workers.storage import AlreadyExists, Store
+from workers.storage import AlreadyExists, NotFound, Store
 
 Format = Literal["arrow", "raw", "tar", "mds", "parquet"]
 
 FOLDER = "_lockstep"
 NAME = f"{FOLDER}/manifest.arrow"
+VERSIONS = f"{FOLDER}/versions"  # manifests that were replaced, by digest: jobs that pinned them go on
 UNSEEN = -1  # a checksum that is not known, because the bytes were not read
 _VERSION = b"1"
 _Bytes = bytes  # inside `Manifest`, the name means the size of the data set
@@ -198,16 +199,36 @@ class Manifest:
     def save(self, store: Store, *, replace: bool = False) -> None:
         """Write the manifest beside the data: from now on this is a data set.
 
+        One that it replaces is kept under `VERSIONS`.
+
         Raises:
             DataError: there is a manifest already, and `replace` is not set.
         """
         if replace:
+            _keep_other(store, self.digest)
             store.put(NAME, self.to_bytes())
             return
         try:
             store.create(NAME, self.to_bytes())
         except AlreadyExists as error:
             raise exists_already(store) from error
+
+
+def earlier_versions(store: Store) -> dict[str, str]:
+    """The objects that hold manifests which were replaced, by digest."""
+    names = [info.name for info in store.list(VERSIONS)]
+    return {name.removeprefix(f"{VERSIONS}/").removesuffix(".arrow"): name for name in names}
+
+
+def _keep_other(store: Store, digest: str) -> None:
+    """Keep the manifest that is about to be replaced, if there is one with another digest."""
+    try:
+        data = store.get(NAME)
+    except NotFound:
+        return
+    found = sha256(data).hexdigest()
+    if found != digest:
+        store.put(f"{VERSIONS}/{found}.arrow", data)
 
 
 def exists_already(store: Store) -> DataError:

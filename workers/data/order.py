@@ -103,6 +103,7 @@ class SampleOrder:
         epoch: counted from 0.
         vranks: how many virtual ranks share the epoch (V).
         window_blocks: None to shuffle globally, else blocks in a window.
+        cuts: where the virtual ranks' spans begin, and where the last one ends, if they are not all as long.
     """
 
     block_rows: Int64
@@ -110,10 +111,12 @@ class SampleOrder:
     epoch: int
     vranks: int
     window_blocks: int | None = None
+    cuts: Int64 | None = None
 
     def span(self, vrank: int) -> tuple[int, int]:
         """The stretch `[start, stop)` of the epoch's line that a virtual rank owns."""
-        return span(self.rows, self.vranks, vrank)
+        first, last = span(self.rows, self.vranks, vrank)
+        return (first, last) if self.cuts is None else (int(self.cuts[vrank]), int(self.cuts[vrank + 1]))
 
     def addresses(self, vrank: int, start: int, stop: int) -> tuple[Int64, Int64]:
         """Where samples `start..stop-1` of a virtual rank's epoch are stored.

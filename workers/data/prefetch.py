@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
 from workers.data.permutation import Int64
-from workers.data.reader import BlockReader, Gathering
+from workers.data.reader import Gathering
 
 #: Bytes that may be on their way at once, beside the one request that is waited for.
 BUDGET_BYTES = 256 << 20
@@ -36,6 +36,13 @@ class Request:
 R = TypeVar("R", bound=Request)
 
 
+class Reader(Protocol):
+    """Fetches samples by address."""
+
+    def begin(self, blocks: Int64, rows: Int64) -> Gathering:
+        """Start to fetch the samples at `rows` of `blocks`, at least one, without waiting for them."""
+
+
 class Prefetcher:
     """Begins requests before they are wanted.
 
@@ -50,7 +57,7 @@ class Prefetcher:
         depth: requests that are begun ahead at the moment.
     """
 
-    def __init__(self, reader: BlockReader, budget_bytes: int = BUDGET_BYTES) -> None:
+    def __init__(self, reader: Reader, budget_bytes: int = BUDGET_BYTES) -> None:
         self._reader, self._budget = reader, budget_bytes
         self.depth = _DEPTH_MIN
 

@@ -33,12 +33,17 @@ class BlockReader:
         dataset: what to read.
         cache_bytes: stored bytes of blocks to keep in memory, in this process.
         on_disk: where to look for blocks before the store is asked.
+        schema: of the records, if not the data set's: the same columns, but for metadata and nullability.
     """
 
     def __init__(
-        self, dataset: Dataset, cache_bytes: int = CACHE_BYTES, on_disk: NodeCache | None = None
+        self,
+        dataset: Dataset,
+        cache_bytes: int = CACHE_BYTES,
+        on_disk: NodeCache | None = None,
+        schema: pa.Schema | None = None,
     ) -> None:
-        self.dataset, self._on_disk = dataset, on_disk
+        self.dataset, self._on_disk, self._schema = dataset, on_disk, schema
         self._cache_bytes = cache_bytes
         self._kept: OrderedDict[int, Future[pa.RecordBatch]] = OrderedDict()  # least recently used first
         self._kept_bytes = 0
@@ -93,7 +98,7 @@ class BlockReader:
         except (ValueError, OSError) as error:  # pyarrow's errors are among these
             where = self.dataset.address(block)
             raise DataError(f"block {number} does not decode: {error}", where=where) from error
-        return records
+        return records if self._schema is None else pa.record_batch(records.columns, schema=self._schema)
 
     def _fetch(self, block: BlockSpec) -> pa.Buffer:
         if self._on_disk is None or not block.length:

@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from workers.data.order import span
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepSlice:
-    """What one step reads: virtual rank v takes `[start, start + counts[v])` of its epoch's samples."""
+    """What one step reads: virtual rank v takes `[start, start + counts[v])` of its samples of an epoch."""
 
     epoch: int
     start: int
     counts: tuple[int, ...]
 
 
+class Steps(Protocol):
+    """How training data are cut into steps."""
+
+    @property
+    def vranks(self) -> int:
+        """Virtual ranks (V)."""
+
+    @property
+    def micro_batch(self) -> int:
+        """Samples that a virtual rank takes in a full step."""
+
+    def at(self, step: int) -> StepSlice:
+        """What step number `step`, counted from 0, reads."""
+
+    def epoch(self, step: int) -> int:
+        """Epochs that are over before a step."""
+
+    def steps_together(self, step: int) -> int:
+        """Steps from this one on that continue one another: each starts where the one before it stopped."""
+
+    def samples_before(self, step: int) -> int:
+        """Samples that the first `step` steps consume, over all virtual ranks."""
+
+    def steps_of(self, epochs: int) -> int:
+        """Steps until so many epochs are over."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How epochs are cut into steps.
+    """How the epochs of one data set are cut into steps: see `Steps`.
 
     Every epoch consumes each sample once. Its last step is short: never padded, never dropped. A virtual
     rank whose span is used up by then gets no samples in it.
@@ -50,6 +78,18 @@ class Schedule:
         start = number * self.micro_batch
         counts = tuple(self._left(vrank, start) for vrank in range(self.vranks))
         return StepSlice(epoch=epoch, start=start, counts=counts)
+
+    def epoch(self, step: int) -> int:
+        """Epochs that are over before a step."""
+        return step // self.steps_per_epoch
+
+    def steps_together(self, step: int) -> int:
+        """Those to the end of its epoch."""
+        return self.steps_per_epoch - step % self.steps_per_epoch
+
+    def steps_of(self, epochs: int) -> int:
+        """Steps until so many epochs are over."""
+        return epochs * self.steps_per_epoch
 
     def samples_before(self, step: int) -> int:
         """Samples that the first `step` steps consume, over all virtual ranks and epochs."""

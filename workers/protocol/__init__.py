@@ -26,7 +26,9 @@ from workers.protocol.events import (
     Usage,
 )
 from workers.protocol.job import (
+    DataMixture,
     DataSource,
+    EpochEnd,
     Numerics,
     TrainJob,
 )
@@ -58,7 +60,9 @@ __all__ = [
     "Broken",
     "CheckpointCommitted",
     "Damaged",
+    "DataMixture",
     "DataSource",
+    "EpochEnd",
     "Evaluated",
     "Event",
     "Failed",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 Json = Any
 
@@ -28,6 +28,19 @@ class DataSource:
     window_blocks: int | None = None  # None: shuffled globally; else within a window of so many blocks
 
 
+#: An epoch of a mixture is over when the first of its sources was used up once more, or the last of them.
+EpochEnd = Literal["first", "last"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataMixture:
+    """Several data sets that are drawn from by weight, as one endless stream."""
+
+    sources: tuple[DataSource, ...]
+    weights: tuple[int, ...]  # one a source, see `workers.data.pattern.whole_weights`
+    epoch_end: EpochEnd
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainJob:
     """All that every worker of a job is told, the same for each, however many there are."""
@@ -41,7 +54,7 @@ class TrainJob:
     virtual_ranks: int
     batch_size: int  # samples in one step, over all virtual ranks
     steps: int  # the step at which the job is done
-    train: DataSource | None  # None: the recipe makes its own data
+    train: DataSource | DataMixture | None  # None: the recipe makes its own data
     evaluation: DataSource | None = None
     evaluate_every: int | None = None  # steps
     max_grad_norm: float | None = None

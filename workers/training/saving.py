@@ -11,7 +11,7 @@ from workers.checkpoint.draft import draft_manifest
 from workers.checkpoint.layout import assign, plan_chunks
 from workers.checkpoint.load import read_manifest, read_tensors
 from workers.checkpoint.save import write_chunks
-from workers.data.schedule import Schedule
+from workers.data.schedule import Steps
 from workers.digest import state_digest
 from workers.numerics.environment import fingerprint
 from workers.orders import Orders
@@ -33,7 +33,7 @@ class Checkpoints:
             one is in flight, and nothing is cleared away while workers count on it.
     """
 
-    def __init__(self, job: TrainJob, replica: Replica, schedule: Schedule, orders: Orders) -> None:
+    def __init__(self, job: TrainJob, replica: Replica, schedule: Steps, orders: Orders) -> None:
         self._job, self._replica, self._schedule, self._orders = job, replica, schedule, orders
         self._last_save = 0
         self._store = Store(job.checkpoint_uri) if job.checkpoint_uri is not None else None
@@ -94,7 +94,7 @@ class Checkpoints:
         return draft_manifest(
             self._job,
             step=step,
-            epoch=self._schedule.at(step - 1).epoch if step else 0,
+            epoch=self._schedule.epoch(step - 1) if step else 0,
             samples=self._schedule.samples_before(step),
             fingerprint=self._fingerprint(),
             scalars=self._replica.scalars(),

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from workers.data.schedule import Schedule
+from workers.data.schedule import Steps
 from workers.errors import RecipeError
 from workers.numerics.buffers import StepBuffers
 from workers.numerics.ddp import GradientReducer
@@ -77,7 +77,7 @@ class StepRunner:
         buffers: StepBuffers,
         reducer: GradientReducer,
         feed: Feed,
-        schedule: Schedule,
+        schedule: Steps,
         team: Team,
         value_names: Sequence[str],
         stopwatch: Stopwatch,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from workers.data.schedule import Schedule
+from workers.data.schedule import Steps
 from workers.numerics.exchange import PeerLost
 from workers.orders import Orders
 from workers.protocol import (
@@ -49,7 +49,7 @@ class TrainingRun:
     membership: Membership
     runner: StepRunner
     replica: Replica
-    schedule: Schedule
+    schedule: Steps
     team: Team
     evaluation: EvaluationData | None
     checkpoints: Checkpoints
@@ -86,7 +86,7 @@ class TrainingRun:
         """One step; returns what the workers have to say to one another."""
         begin, busy = time.perf_counter(), self._busy_seconds()
         self.progress.begun = self.replica.step + 1
-        epoch = self.schedule.at(self.replica.step).epoch
+        epoch = self.schedule.epoch(self.replica.step)
         try:
             result = self.runner.run(self._signal())
         except PeerLost:

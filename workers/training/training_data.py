@@ -8,14 +8,19 @@ from typing import Protocol
 
 from workers.data.cache import node_cache
 from workers.data.dataset import Dataset
-from workers.data.decoder import Decoder
+from workers.data.decoder import EVALUATION, Decoder
 from workers.data.evaluation import evaluation_batches
 from workers.data.feed import Feed as DatasetFeed
+from workers.data.mixed import MixedReader, common_schema
+from workers.data.mixture import Mixture
 from workers.data.order import OrderSettings
-from workers.data.reader import BlockReader
-from workers.data.schedule import Schedule
+from workers.data.prefetch import Reader
+from workers.data.reader import CACHE_BYTES, BlockReader
+from workers.data.samples import EpochSamples, MixedSamples, Samples
+from workers.data.schedule import Schedule, Steps
+from workers.data.stream import cut_into_steps
 from workers.numerics.randomness import derive
-from workers.protocol import TrainJob
+from workers.protocol import DataMixture, DataSource, TrainJob
 from workers.recipe import Batch, Recipe
 from workers.training.step import Feed
 
@@ -23,7 +28,7 @@ from workers.training.step import Feed
 class TrainingData(Protocol):
     """What the engine trains on."""
 
-    schedule: Schedule
+    schedule: Steps
 
     def first_batch(self) -> Batch:
         """A batch like those to come, for the warm-up; outside of any order."""
@@ -59,31 +64,37 @@ class HeadStart:
 
 
 class StoredData:
-    """A data set in a store, read ahead by threads."""
+    """Training data in a store, read ahead by threads.
 
-    def __init__(self, job: TrainJob, dataset: Dataset, recipe: Recipe) -> None:
+    Args:
+        job: what they are for.
+        reader: fetches them.
+        samples: where they are stored, in the order in which they are taken.
+        recipe: decodes them.
+
+    Raises:
+        ValueError: the job names no training set.
+    """
+
+    def __init__(self, job: TrainJob, reader: Reader, samples: Samples, recipe: Recipe) -> None:
         if job.train is None:
             raise ValueError("the job names no training set")
-        self._job = job
-        self._reader = BlockReader(dataset, on_disk=node_cache(dataset.store.uri))
+        self.schedule = cut_into_steps(job.train, job.virtual_ranks, job.micro_batch)
+        self._job, self._reader, self._samples = job, reader, samples
         self._decoder = Decoder(recipe, job.seed)
-        self._order = OrderSettings(seed=job.seed, window_blocks=job.train.window_blocks)
-        self.schedule = Schedule(rows=dataset.rows, vranks=job.virtual_ranks, micro_batch=job.micro_batch)
 
     def first_batch(self) -> Batch:
         """The first micro-batch in stored order."""
-        return next(
-            evaluation_batches(
-                self._reader, self._decoder, micro_batch=self._job.micro_batch, vranks=1, vrank=0
-            )
-        )[0]
+        found = self._samples.first(self._job.micro_batch)
+        [records] = self._reader.begin(found.blocks, found.rows).parts([len(found.blocks)])
+        return self._decoder(EVALUATION, records, found.draws)
 
     def feed(self, vranks: Sequence[int], start_step: int) -> AbstractContextManager[Feed]:
         """See `TrainingData.feed`."""
         return closing(
             DatasetFeed(
                 self._reader,
-                self._order,
+                self._samples,
                 self.schedule,
                 self._decoder,
                 vranks,
@@ -99,7 +110,7 @@ class RecipeData:
     def __init__(self, job: TrainJob) -> None:
         self._job = job
         rows = job.batch_size * job.steps
-        self.schedule = Schedule(rows=rows, vranks=job.virtual_ranks, micro_batch=job.micro_batch)
+        self.schedule: Steps = Schedule(rows=rows, vranks=job.virtual_ranks, micro_batch=job.micro_batch)
 
     def first_batch(self) -> Batch:
         """That of step 0 and virtual rank 0."""
@@ -140,12 +151,42 @@ def open_training_data(job: TrainJob, recipe: Recipe) -> TrainingData:
     """
     if job.train is None:
         return RecipeData(job)
-    return StoredData(job, Dataset.open(job.train.uri, digest=job.train.manifest_digest), recipe)
+    if isinstance(job.train, DataMixture):
+        return _open_mixture(job, job.train, recipe)
+    dataset = _open(job.train)
+    order = OrderSettings(seed=job.seed, window_blocks=job.train.window_blocks)
+    return StoredData(
+        job,
+        BlockReader(dataset, on_disk=node_cache(dataset.store.uri)),
+        EpochSamples(dataset.manifest, order, job.virtual_ranks),
+        recipe,
+    )
+
+
+def _open_mixture(job: TrainJob, train: DataMixture, recipe: Recipe) -> StoredData:
+    datasets = [_open(source) for source in train.sources]
+    manifests = [dataset.manifest for dataset in datasets]
+    schema = common_schema([source.uri for source in train.sources], manifests)
+    mixture = Mixture(
+        weights=train.weights,
+        block_rows=[manifest.block_rows for manifest in manifests],
+        window_blocks=[source.window_blocks for source in train.sources],
+        vranks=job.virtual_ranks,
+        seed=job.seed,
+    )
+    readers = [
+        BlockReader(dataset, CACHE_BYTES // len(datasets), node_cache(dataset.store.uri), schema)
+        for dataset in datasets
+    ]
+    return StoredData(job, MixedReader(readers), MixedSamples(manifests, mixture), recipe)
+
+
+def _open(source: DataSource) -> Dataset:
+    return Dataset.open(source.uri, digest=source.manifest_digest)
 
 
 def open_evaluation_data(job: TrainJob, recipe: Recipe) -> EvaluationData | None:
     """The job's held-out data, if it has some. Raises like `open_training_data`."""
     if job.evaluation is None:
         return None
-    dataset = Dataset.open(job.evaluation.uri, digest=job.evaluation.manifest_digest)
-    return EvaluationData(job, dataset, recipe)
+    return EvaluationData(job, _open(job.evaluation), recipe)

@@ -12,13 +12,14 @@ import yaml
 from orchestrator.prepare import find_origin, resolve
 from orchestrator.spec import load_job
 from tests.support.checkpoints import JOB, chunk_path, flip, folder_store, objects, save
-from tests.support.datasets import number_set
+from tests.support.datasets import number_set, raw_files
 from tests.support.events import train_job
 from workers.checkpoint.load import history
 from workers.checkpoint.tensors import TensorSpec
 from workers.data.dataset import Dataset
+from workers.data.index import index
 from workers.errors import CheckpointError, DataError
-from workers.protocol import TrainJob
+from workers.protocol import DataMixture, TrainJob
 
 SPECS = {"model/a": TensorSpec(dtype="F32", shape=(40,))}
 
@@ -70,6 +71,60 @@ def test_epochs_are_steps_in_which_each_sample_is_seen_once(tmp_path, rows, epoc
     number_set(tmp_path / "train", rows)
     data = {"train": {"uri": (tmp_path / "train").as_uri()}}
     assert resolved(job_file(tmp_path / "job", data=data, stop={"epochs": epochs})).steps == steps
+
+
+def test_a_job_reads_the_newest_version_of_its_data_unless_it_names_another(tmp_path):
+    uri = raw_files(tmp_path / "train", [b"x", b"y"])
+    first = index(uri).digest
+    (tmp_path / "train" / "more").write_bytes(b"z")
+    second = index(uri).digest
+    train: dict[str, Any] = {"uri": uri}
+    jobs = [
+        resolved(job_file(tmp_path / "job", data={"train": train | version, "eval": train | version}))
+        for version in ({}, {"version": first}, {"version": first[:10]})
+    ]
+    assert [(job.train.rows, job.train.manifest_digest) for job in jobs] == [
+        (3, second),
+        (2, first),
+        (2, first),
+    ]
+    assert all(job.evaluation == job.train for job in jobs)
+
+
+def mixed(folder: Path, **train: Any) -> dict[str, Any]:
+    """Sets of 100 and 30 samples, drawn 3 : 1."""
+    for rows in (100, 30):
+        if not (folder / f"{rows}").exists():
+            number_set(folder / f"{rows}", rows)
+    mix = [{"uri": str(folder / "100"), "weight": 0.75}, {"uri": str(folder / "30"), "weight": 0.25}]
+    return {"train": {"mix": mix, **train}}
+
+
+def test_a_mixture_pins_each_of_its_sources(tmp_path):
+    mix = mixed(tmp_path)
+    mix["train"]["mix"][1] |= {"shuffle": "windowed", "window": 2}
+    train = resolved(job_file(tmp_path / "job", data=mix)).train
+    assert isinstance(train, DataMixture)
+    digests = tuple(Dataset.open((tmp_path / name).as_uri()).manifest.digest for name in ("100", "30"))
+    assert tuple(source.manifest_digest for source in train.sources) == digests
+    assert [source.window_blocks for source in train.sources] == [None, 2]
+    assert (train.weights, train.epoch_end) == ((3, 1), "last")
+
+
+@pytest.mark.parametrize(("epoch", "epochs", "steps"), [("first", 1, 10), ("last", 1, 12), ("last", 2, 23)])
+def test_epochs_of_a_mixture_end_with_its_first_or_last_source(tmp_path, epoch, epochs, steps):
+    """Batches of 12: 30 draws of the small set take about 120 samples, 100 of the large one 133."""
+    data = mixed(tmp_path, epoch=epoch)
+    path = job_file(tmp_path / "job", data=data, stop={"epochs": epochs})
+    assert resolved(path).steps == steps
+
+
+def test_sources_with_other_columns_are_refused_before_anything_is_started(tmp_path):
+    data = mixed(tmp_path)
+    index(raw_files(tmp_path / "raw", [b"x"]))
+    data["train"]["mix"].append({"uri": str(tmp_path / "raw")})
+    with pytest.raises(DataError, match="no column number"):
+        resolved(job_file(tmp_path / "job", data=data))
 
 
 def test_a_recipe_may_make_its_own_data(tmp_path):

@@ -98,6 +98,48 @@ def test_a_part_of_the_order_is_the_same_part_of_the_whole(tmp_path: Path) -> No
         order(tmp_path, "--vrank", 3)
 
 
+def test_the_order_of_a_mixture_names_sources_and_their_passes(tmp_path: Path) -> None:
+    sets = [number_set(tmp_path / f"{rows}", rows) for rows in (40, 10)]
+    common = ("--seed", 5, "--vranks", 3, "--weights", "3,1")
+    called = call("order", tmp_path / "40", tmp_path / "10", *common, "--json")
+    lines = [json.loads(line) for line in called.stdout.splitlines()]
+    assert all(list(line) == ["epoch", "vrank", "i", "source", "object", "row"] for line in lines)
+    for dataset in sets:
+        found = [line for line in lines if line["source"] == dataset.store.uri]
+        first = [(line["object"], line["row"]) for line in found if line["epoch"] == 0]
+        assert len(first) == len(set(first)) == dataset.rows
+    assert len(lines) == 3 * len({line["i"] for line in lines})
+    assert sum(line["source"] == sets[0].store.uri for line in lines) / len(lines) == pytest.approx(
+        3 / 4, abs=0.03
+    )
+    part = call(
+        "order", tmp_path / "40", tmp_path / "10", *common, "--vrank", 1, "--from", 4, "--count", 3, "--json"
+    )
+    assert [json.loads(line) for line in part.stdout.splitlines()] == [
+        line for line in lines if line["vrank"] == 1 and 4 <= line["i"] < 7
+    ]
+    text = call("order", tmp_path / "40", tmp_path / "10", *common).stdout.splitlines()
+    assert len(text) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--weights", "3"), "'3' is not a weight for each of 2 data sets"),
+        (("--weights", "3,x"), "'3,x' is not a weight"),
+        (("--weights", "3,0"), "'3,0' is not a weight"),
+        (("--epoch", 1), "a mixture is one endless stream"),
+    ],
+)
+def test_what_a_mixture_cannot_be_is_refused(
+    tmp_path: Path, arguments: tuple[object, ...], message: str
+) -> None:
+    for name in ("a", "b"):
+        number_set(tmp_path / name, 5)
+    with pytest.raises(InputError, match=message):
+        call("order", tmp_path / "a", tmp_path / "b", "--seed", 0, "--vranks", 2, *arguments)
+
+
 def test_the_command_line_loads_nothing_heavy() -> None:
     heavy = {"torch", "ray", "pyarrow", "numpy", "boto3", "obstore", "pydantic"}
     code = f"import sys, orchestrator.cli.data; print(sorted(set(sys.modules) & {heavy}))"

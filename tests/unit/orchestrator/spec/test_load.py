@@ -84,8 +84,23 @@ def test_every_field_of_a_full_job_arrives(job, tmp_path):
     assert (spec.evaluate.every, spec.numerics, spec.queue, spec.priority) == (100, "relaxed", "night", -2)
 
 
-def test_a_job_survives_the_way_through_json(job):
-    spec = job(FULL)
+MIXED = (
+    "data: {train: {mix: [{uri: a, weight: 3}, {uri: s3://b/c, shuffle: windowed, window: 2}], epoch: first}}"
+)
+
+
+def test_a_mixture_is_a_list_of_sources_with_weights(job, tmp_path):
+    train = job(SMALL + MIXED).data.train
+    assert [(part.uri, part.weight, part.window) for part in train.mix] == [
+        ((tmp_path / "a").as_uri(), 3, None),
+        ("s3://b/c", 1, 2),
+    ]
+    assert (train.uri, train.epoch) == (None, "first")
+
+
+@pytest.mark.parametrize("text", [FULL, SMALL + MIXED])
+def test_a_job_survives_the_way_through_json(job, text):
+    spec = job(text)
     assert JobSpec.model_validate(json.loads(spec.model_dump_json())) == spec
 
 
@@ -192,7 +207,37 @@ def test_an_override_takes_the_files_place_in_messages(problems):
         ("queue: My Queue", "5: queue: 'My Queue' cannot name files and actors everywhere"),
         ("data: {train: {uri: x, window: 3}}", "5: data.train.window: a window has no meaning"),
         ("data: {train: {uri: x, shuffle: windowd}}", "did you mean windowed?"),
-        ("data: {train: {}}", "5: data.train.uri: missing"),
+        ("data: {train: {}}", "5: data.train.uri: missing -> add it, or mix: with several data sets"),
+        ("data: {train: {uri: x, version: abc}}", "5: data.train.version: 'abc' is not how a digest begins"),
+        ("data: {train: {uri: x, epoch: last}}", "5: data.train.epoch: only the epochs of a mixture"),
+        ("data: {train: {mix: []}}", "5: data.train.mix: 0 data sets are no mixture -> name 1 to 100"),
+        ("data: {train: {mix: x}}", "5: data.train.mix: should be a list, not 'x'"),
+        (
+            "data: {train: {mix: [{uri: a}], uri: b}}",
+            "5: data.train.uri: with a mix, every source has its own",
+        ),
+        (
+            "data: {train: {mix: [{uri: a}], shuffle: global}}",
+            "5: data.train.shuffle: with a mix, every source",
+        ),
+        (
+            "data: {train: {mix: [{uri: a}], epoch: lst}}",
+            "should be 'first' or 'last', not 'lst' -> did you mean",
+        ),
+        ("data: {train: {mix: [{uri: a}, {uri: ./a}]}}", "/a is there twice -> name it once"),
+        (
+            "data: {train: {mix: [{uri: a, weigth: 2}]}}",
+            "5: data.train.mix.0.weigth: unknown field -> did you mean",
+        ),
+        ("data: {train: {mix: [{uri: a}, {weight: 2}]}}", "5: data.train.mix.1.uri: missing -> add it"),
+        (
+            "data: {train: {mix: [{uri: a, weight: 0}]}}",
+            "5: data.train.mix.0.weight: should be above 0.0, not 0",
+        ),
+        (
+            "data: {train: {mix: [{uri: a, window: 2}]}}",
+            "5: data.train.mix.0.window: a window has no meaning",
+        ),
         ("name: again", "5: name: given twice; the first is on line 1"),
     ],
 )

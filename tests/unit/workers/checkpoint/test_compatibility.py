@@ -6,7 +6,7 @@ from tests.support.checkpoints import FINGERPRINT, JOB, draft
 from workers.checkpoint.compatibility import JobFacts, check_resume
 from workers.checkpoint.manifest import Manifest
 from workers.errors import CheckpointError
-from workers.protocol import DataSource, Numerics
+from workers.protocol import DataMixture, DataSource, Numerics
 
 MANIFEST = Manifest.parse(Manifest.compose(draft({}, 100), {}, None).to_bytes())
 OTHER_DATA = DataSource(uri="file:///data", manifest_digest="ef" * 32, rows=1797)
@@ -80,3 +80,23 @@ def test_changed_sources_are_refused_and_named(sources, said) -> None:
 def test_relaxed_numerics_allow_another_environment_and_changed_sources() -> None:
     job = replace(JOB, sources={}, numerics=Numerics.RELAXED)
     check_resume(MANIFEST, JobFacts.of(job, FINGERPRINT | {"torch": "2.14.0"}))
+
+
+def test_a_mixture_goes_on_only_with_the_same_sources_weights_and_epochs() -> None:
+    mix = DataMixture(sources=(JOB.train, OTHER_DATA), weights=(3, 1), epoch_end="last")
+    job = replace(JOB, train=mix)
+    written = Manifest.parse(Manifest.compose(draft({}, 100, job), {}, None).to_bytes())
+    moved = replace(OTHER_DATA, uri="s3://elsewhere")
+    check_resume(
+        written, JobFacts.of(replace(job, train=replace(mix, sources=(JOB.train, moved))), FINGERPRINT)
+    )
+    others = {
+        "train data mix.1.weight: 1 → 2": replace(mix, weights=(3, 2)),
+        "train data mix.1.digest": replace(mix, sources=(JOB.train, JOB.train)),
+        'train data epoch_end: "last" → "first"': replace(mix, epoch_end="first"),
+        "train data mix.0.rows: 1797 → (none)": JOB.train,
+    }
+    for said, train in others.items():
+        with pytest.raises(CheckpointError) as caught:
+            check_resume(written, JobFacts.of(replace(job, train=train), FINGERPRINT))
+        assert said in str(caught.value)

@@ -18,6 +18,7 @@ from workers.data.decoder import Decoder
 from workers.data.feed import Feed
 from workers.data.order import OrderSettings
 from workers.data.reader import BlockReader
+from workers.data.samples import EpochSamples
 from workers.data.schedule import Schedule
 from workers.errors import DataError
 
@@ -54,7 +55,7 @@ def feed(
 ) -> Feed:
     return Feed(
         BlockReader(dataset),
-        OrderSettings(seed=4, window_blocks=window),
+        EpochSamples(dataset.manifest, OrderSettings(seed=4, window_blocks=window), VRANKS),
         SCHEDULE,
         Decoder(recipe, seed=4),
         vranks,

@@ -36,6 +36,19 @@ def test_samples_before_a_step_are_the_sum_of_what_earlier_steps_read(schedule: 
 
 
 @settings(max_examples=100, deadline=None)
+@given(schedule=SCHEDULES, step=st.integers(0, 10**12), epochs=st.integers(1, 100))
+def test_steps_go_together_to_the_end_of_their_epoch(schedule: Schedule, step: int, epochs: int) -> None:
+    end = step + schedule.steps_together(step)
+    assert (schedule.at(step).epoch, schedule.at(end).start) == (schedule.epoch(step), 0)
+    assert schedule.epoch(end - 1) == schedule.epoch(step) == schedule.epoch(end) - 1
+    assert (
+        schedule.epoch(schedule.steps_of(epochs))
+        == epochs
+        == schedule.epoch(schedule.steps_of(epochs) - 1) + 1
+    )
+
+
+@settings(max_examples=100, deadline=None)
 @given(schedule=SCHEDULES, step=st.integers(0, 10**12))
 def test_no_step_is_empty_and_only_the_last_is_short(schedule: Schedule, step: int) -> None:
     counts = schedule.at(step).counts
