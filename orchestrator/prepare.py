@@ -62,6 +62,7 @@ def resolve(spec: JobSpec, job_file: Path) -> TrainJob:
         train=train,
         evaluation=held_out,
         evaluate_every=spec.evaluate.every if spec.evaluate is not None else None,
+        damaged_blocks=spec.data.train.damaged_blocks if spec.data.train is not None else 0,
         max_grad_norm=spec.batch.max_grad_norm,
         checkpoint_uri=f"{spec.checkpoint.uri}/{spec.name}" if spec.checkpoint.uri is not None else None,
         checkpoint_every=spec.checkpoint.every,

@@ -180,7 +180,11 @@ def _assignment(run: Run, cluster: Cluster, notes: tuple[str, ...], address: str
         job=run.job,
         namespace=namespace(),
         run=f"{run.job.name}-{uuid.uuid4().hex[:8]}",
-        policy=Policy(virtual_ranks=run.job.virtual_ranks, saves=run.job.checkpoint_uri is not None),
+        policy=Policy(
+            virtual_ranks=run.job.virtual_ranks,
+            saves=run.job.checkpoint_uri is not None,
+            damaged_blocks=run.job.damaged_blocks,
+        ),
         workers=workers,
         each=replace(run.each, cpus=_NO_RATION) if cluster.embedded else run.each,
         standby=run.spec.workers.standby,

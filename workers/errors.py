@@ -4,6 +4,7 @@
     ├── InputError            the user's input is wrong; nothing was lost     exit code 2
     │   ├── RecipeError       the recipe does not import or build
     │   ├── DataError         the data set is missing, empty or altered
+    │   │   └── DamagedBlockError   a block of it cannot be read
     │   ├── CheckpointError   a checkpoint is missing, altered or another job's
     │   └── AccessError       wrong credentials, no permission, disk full
     └── UnreachableError      a system we need does not answer                exit code 3
@@ -51,6 +52,23 @@ class DataError(InputError):
     """A data set is missing, empty, altered, or of a kind that we cannot read."""
 
 
+class DamagedBlockError(DataError):
+    """A block of a data set cannot be read.
+
+    Args:
+        block: its number, counted through all data sets of a mixture.
+    """
+
+    def __init__(
+        self, what: str, *, block: int = -1, where: str | None = None, fix: str | None = None
+    ) -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.block = block
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_damaged, (self.what, self.block, self.where, self.fix)
+
+
 class CheckpointError(InputError):
     """A checkpoint is missing, altered, or belongs to another job."""
 
@@ -67,3 +85,7 @@ class UnreachableError(LockstepError):
 
 def _rebuild(kind: type[LockstepError], what: str, where: str | None, fix: str | None) -> LockstepError:
     return kind(what, where=where, fix=fix)
+
+
+def _rebuild_damaged(what: str, block: int, where: str | None, fix: str | None) -> DamagedBlockError:
+    return DamagedBlockError(what, block=block, where=where, fix=fix)

@@ -9,11 +9,11 @@ import threading
 from collections.abc import Mapping
 from typing import Any, cast
 
-from workers.errors import LockstepError, UnreachableError
+from workers.errors import DamagedBlockError, LockstepError, UnreachableError
 from workers.numerics.exchange import PeerLost
 from workers.orders import Orders
 from workers.outbox import Outbox
-from workers.protocol import Broken, Failed, Fault, Memory, Order, Pulse, Report, TrainJob
+from workers.protocol import Broken, Damaged, Failed, Fault, Memory, Order, Pulse, Report, TrainJob
 from workers.reporter import Reporter
 from workers.training.engine import Engine
 from workers.training.recipes import in_user_code, user_trace
@@ -136,8 +136,24 @@ class Worker:
                     begun=self._engine.begun,
                     message=str(error),
                 )
+            except DamagedBlockError as error:
+                self._report_damage(error, generation)
             except BaseException as error:
                 self._reporter.report(Failed, **_describe(error), step=self._engine.begun)
+
+    def _report_damage(self, error: DamagedBlockError, generation: int) -> None:
+        begun = self._engine.begun
+        if not self._job.damaged_blocks:
+            self._reporter.report(Failed, **_describe(error), step=begun)
+            return
+        self._reporter.report(
+            Damaged,
+            generation=generation,
+            step=self._engine.step,
+            begun=begun,
+            block=error.block,
+            message=str(error),
+        )
 
 
 def _describe(error: BaseException) -> dict[str, Any]:

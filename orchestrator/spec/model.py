@@ -148,6 +148,10 @@ class Train(Section):
     mix: Annotated[tuple[Weighted, ...], Field(strict=False)] | None = Field(
         default=None, description="Several data sets with the same columns, drawn from by weight."
     )
+    damaged_blocks: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="Blocks that cannot be read, in the store either, and are left out before the job stops.",
+    )
     epoch: Literal["first", "last"] | None = Field(
         default=None,
         description="An epoch of a mixture ends when the first of its sources was used up once more, or the "

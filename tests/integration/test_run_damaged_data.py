@@ -87,3 +87,33 @@ def test_a_damaged_shard_stops_the_job_when_it_is_read(
     assert "Traceback" not in result.err
     good = (victim.step - 1) // EVERY * EVERY
     assert f"the last good checkpoint is of step {good}: continue from it with --resume" in result.err
+
+
+@pytest.mark.slow
+def test_a_job_that_may_leave_blocks_out_does_and_its_bits_do_not_depend_on_its_workers(
+    lockstep: Lockstep, job: BitsJob, victim: Victim
+) -> None:
+    whole = lockstep.run(job.file, "--workers", 1, "--fresh")
+    alter(victim)
+    settings = ("--set", "data.train.damaged_blocks=1", "--fresh")
+    first, *others = [lockstep.run(job.file, "--workers", W, *settings) for W in (1, 3, 4)]
+    assert first.code == 0, first.err
+    (told,) = first.events("damaged")
+    assert told["step"] == victim.step
+    assert f"{victim.path.as_uri()} at byte {victim.block.offset}: block" in told["reason"]
+    assert first.steps[victim.step - 1] == whole.steps[victim.step - 1], "nothing happened before"
+    assert first.json["state_digest"] != whole.json["state_digest"], "a sample less"
+    for other in others:
+        assert other.steps == first.steps
+        assert other.json["state_digest"] == first.json["state_digest"]
+        assert len(other.events("damaged")) == 1
+
+
+def test_one_block_more_than_may_be_left_out_ends_the_job(
+    lockstep: Lockstep, job: BitsJob, victim: Victim
+) -> None:
+    victim.path.unlink()  # with all blocks in it
+    result = lockstep.run(job.file, "--workers", 3, "--set", "data.train.damaged_blocks=1")
+    assert result.code == 2
+    assert "more than 1 damaged blocks: repair the data set" in result.err
+    assert "Traceback" not in result.err

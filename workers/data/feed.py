@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Condition, Thread
 
+import numpy as np
+
 from workers.data.decoder import Decoder
 from workers.data.permutation import Int64
 from workers.data.prefetch import Prefetcher, Reader, Request
@@ -66,6 +68,7 @@ class Feed:
         vranks: the hosted virtual ranks, in the order in which a step takes them.
         start_step: the first step, counted from 0.
         stop_step: the step after the last.
+        left_out: numbers of blocks whose samples are not taken.
         depth: micro-batches to have ready, at least 1; by default enough for what is read together, twice.
     """
 
@@ -79,12 +82,14 @@ class Feed:
         *,
         start_step: int,
         stop_step: int,
+        left_out: Sequence[int] = (),
         depth: int | None = None,
     ) -> None:
         if depth is not None and depth < 1:
             raise ValueError("depth must be at least 1")
         self._reader, self._samples, self._schedule, self._decoder = reader, samples, schedule, decoder
         self._vranks = tuple(vranks)
+        self._left_out = np.array(left_out, dtype=np.int64)
         self._steps = range(start_step, stop_step)
         together = max(1, _TOGETHER_SAMPLES // schedule.micro_batch)
         self._groups = [self._vranks[i : i + together] for i in range(0, len(vranks), together)]
@@ -168,20 +173,20 @@ class Feed:
                 found = self._look_up(epoch, start, max(steps, len(stretch)))
                 steps = min(2 * steps, max(1, _LOOK_UP_SAMPLES // self._schedule.micro_batch))
             for vranks in self._groups:
-                wanted = [(piece, vrank) for piece in pieces for vrank in vranks]
-                together = joined(
-                    [
-                        found.of[vrank].part(piece.start - found.start, piece.counts[vrank])
-                        for piece, vrank in wanted
-                    ]
-                )
+                parts = [
+                    found.of[vrank].part(piece.start - found.start, piece.counts[vrank])
+                    for piece in pieces
+                    for vrank in vranks
+                ]
+                parts = [part.without(self._left_out) for part in parts]
+                together = joined(parts)
                 yield _Request(
                     epoch=pieces[0].epoch,
                     places=tuple((step, vrank) for step in stretch for vrank in vranks),
                     blocks=together.blocks,
                     rows=together.rows,
                     draws=together.draws,
-                    counts=tuple(piece.counts[vrank] for piece, vrank in wanted),
+                    counts=tuple(len(part.blocks) for part in parts),
                 )
 
     def _stretches(self) -> Iterator[range]:

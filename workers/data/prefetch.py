@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from workers.data.permutation import Int64
 from workers.data.reader import Gathering
+from workers.errors import LockstepError
 
 #: Bytes that may be on their way at once, beside the one request that is waited for.
 BUDGET_BYTES = 256 << 20
@@ -61,8 +62,11 @@ class Prefetcher:
         self._reader, self._budget = reader, budget_bytes
         self.depth = _DEPTH_MIN
 
-    def read(self, requests: Iterable[R]) -> Iterator[tuple[R, list[pa.RecordBatch | None]]]:
-        """Each request with the samples of each of its micro-batches, in order; None for one without any."""
+    def read(self, requests: Iterable[R]) -> Iterator[tuple[R, Iterable[pa.RecordBatch | None]]]:
+        """Each request with the samples of each of its micro-batches, in order; None for one without any.
+
+        Iterating over those raises what fetching them raised, at the first one that it concerns.
+        """
         ahead: deque[tuple[R, Gathering | None]] = deque()
         missing = 0  # bytes of those
         for request in requests:
@@ -76,10 +80,21 @@ class Prefetcher:
         for request, first in ahead:
             yield self._arrived(request, first)
 
-    def _arrived(self, request: R, begun: Gathering | None) -> tuple[R, list[pa.RecordBatch | None]]:
+    def _arrived(self, request: R, begun: Gathering | None) -> tuple[R, Iterable[pa.RecordBatch | None]]:
         if begun is None:
             return request, [None] * len(request.counts)
         if not begun.is_there:
             self.depth = min(2 * self.depth, _DEPTH_MAX)
-        parts = iter(begun.parts([count for count in request.counts if count]))
+        try:
+            parts = iter(begun.parts([count for count in request.counts if count]))
+        except LockstepError:
+            return request, _one_by_one(request, begun)
         return request, [next(parts) if count else None for count in request.counts]
+
+
+def _one_by_one(request: Request, begun: Gathering) -> Iterator[pa.RecordBatch | None]:
+    """Not together: what is wrong with one micro-batch is no matter of those before it."""
+    start = 0
+    for count in request.counts:
+        yield begun.piece(start, count).parts([count])[0] if count else None
+        start += count

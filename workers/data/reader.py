@@ -17,7 +17,7 @@ from workers.data.fetch import fetch, matches
 from workers.data.formats import DECODERS
 from workers.data.manifest import BlockSpec
 from workers.data.permutation import Int64
-from workers.errors import DataError
+from workers.errors import DamagedBlockError, DataError
 
 CACHE_BYTES = 1 << 30
 _FETCHES_AT_ONCE = 32  # small objects need many: each waits for its own answer
@@ -34,6 +34,7 @@ class BlockReader:
         cache_bytes: stored bytes of blocks to keep in memory, in this process.
         on_disk: where to look for blocks before the store is asked.
         schema: of the records, if not the data set's: the same columns, but for metadata and nullability.
+        first_block: what its first block is called in errors; of a mixture, all blocks are counted through.
     """
 
     def __init__(
@@ -42,9 +43,10 @@ class BlockReader:
         cache_bytes: int = CACHE_BYTES,
         on_disk: NodeCache | None = None,
         schema: pa.Schema | None = None,
+        first_block: int = 0,
     ) -> None:
         self.dataset, self._on_disk, self._schema = dataset, on_disk, schema
-        self._cache_bytes = cache_bytes
+        self._cache_bytes, self._first_block = cache_bytes, first_block
         self._kept: OrderedDict[int, Future[pa.RecordBatch]] = OrderedDict()  # least recently used first
         self._kept_bytes = 0
         self._lock = Lock()
@@ -54,7 +56,7 @@ class BlockReader:
         """The samples at `rows` of `blocks`, in this order; at least one.
 
         Raises:
-            DataError: a block is missing, truncated or altered.
+            DamagedBlockError: a block is missing, truncated or altered.
             AccessError, UnreachableError: from the store.
         """
         return self.begin(blocks, rows).parts([len(blocks)])[0]
@@ -88,6 +90,13 @@ class BlockReader:
             return wanted
 
     def _load(self, number: int) -> pa.RecordBatch:
+        try:
+            return self._decoded(number)
+        except DataError as error:
+            block = self._first_block + number
+            raise DamagedBlockError(error.what, block=block, where=error.where, fix=error.fix) from error
+
+    def _decoded(self, number: int) -> pa.RecordBatch:
         manifest = self.dataset.manifest
         block = manifest.block(number)
         data = self._fetch(block)
@@ -124,6 +133,13 @@ class Gathering:
     def is_there(self) -> bool:
         """Whether all blocks have arrived."""
         return all(block.done() for block in self.blocks)
+
+    def piece(self, start: int, count: int) -> Gathering:
+        """`count` of the samples, from number `start` on."""
+        inside = slice(start, start + count)
+        distinct, places = np.unique(self.places[inside], return_inverse=True)
+        blocks = [self.blocks[number] for number in distinct.tolist()]
+        return Gathering(blocks=blocks, places=places, rows=self.rows[inside], missing_bytes=0)
 
     def parts(self, counts: Sequence[int]) -> list[pa.RecordBatch]:
         """Wait for the blocks and copy the samples out, in order, each part into fresh and aligned memory.

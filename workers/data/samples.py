@@ -27,6 +27,13 @@ class Addresses:
         inside = slice(start, start + count)
         return Addresses(blocks=self.blocks[inside], rows=self.rows[inside], draws=self.draws[inside])
 
+    def without(self, left_out: Int64) -> Addresses:
+        """Those that are in none of these blocks."""
+        if not len(left_out):
+            return self
+        kept = ~np.isin(self.blocks, left_out)
+        return Addresses(blocks=self.blocks[kept], rows=self.rows[kept], draws=self.draws[kept])
+
 
 def joined(parts: Sequence[Addresses]) -> Addresses:
     """Addresses laid end to end; at least one part."""
@@ -43,8 +50,8 @@ class Samples(Protocol):
     def find(self, epoch: int, vrank: int, start: int, stop: int) -> Addresses:
         """Samples `start..stop-1` of a virtual rank in an epoch, or as many of them as it has."""
 
-    def first(self, count: int) -> Addresses:
-        """So many samples in stored order, or as many as there are."""
+    def first(self, count: int, block: int = 0) -> Addresses:
+        """So many samples in stored order from the beginning of a block on, or as many as there are."""
 
 
 class EpochSamples:
@@ -69,9 +76,9 @@ class EpochSamples:
         blocks, rows = order.addresses(vrank, min(start, last - first), min(stop, last - first))
         return Addresses(blocks=blocks, rows=rows, draws=self._manifest.first_row[blocks] + rows)
 
-    def first(self, count: int) -> Addresses:
+    def first(self, count: int, block: int = 0) -> Addresses:
         """See `Samples.first`."""
-        return _stored(self._manifest.edges, count)
+        return _stored(self._manifest.edges, count, block)
 
 
 class MixedSamples:
@@ -94,12 +101,13 @@ class MixedSamples:
         draws = drawn.passes * self._first_row[-1] + self._first_row[blocks] + drawn.rows
         return Addresses(blocks=blocks, rows=drawn.rows, draws=draws)
 
-    def first(self, count: int) -> Addresses:
+    def first(self, count: int, block: int = 0) -> Addresses:
         """See `Samples.first`."""
-        return _stored(self._first_row, count)
+        return _stored(self._first_row, count, block)
 
 
-def _stored(line: Int64, count: int) -> Addresses:
-    draws = np.arange(min(count, int(line[-1])), dtype=np.int64)
+def _stored(line: Int64, count: int, block: int) -> Addresses:
+    begin = int(line[min(block, len(line) - 1)])
+    draws = np.arange(begin, min(begin + count, int(line[-1])), dtype=np.int64)
     blocks, rows = locate(line, draws)
     return Addresses(blocks=blocks, rows=rows, draws=draws)

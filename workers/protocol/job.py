@@ -57,6 +57,7 @@ class TrainJob:
     train: DataSource | DataMixture | None  # None: the recipe makes its own data
     evaluation: DataSource | None = None
     evaluate_every: int | None = None  # steps
+    damaged_blocks: int = 0  # of the training set, that may be left out
     max_grad_norm: float | None = None
     checkpoint_uri: str | None = None  # this job's own folder: manifests/ and chunks/ live in it
     checkpoint_every: int | None = None  # steps

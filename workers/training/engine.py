@@ -11,6 +11,7 @@ from contextlib import closing
 
 import torch
 
+from workers.data.schedule import Steps
 from workers.numerics import environment
 from workers.numerics.ddp import FastDDP, GradientReducer
 from workers.numerics.exchange import Exchange, PeerLost
@@ -110,15 +111,16 @@ class Engine:
             return form(membership, rank, self._device, name, self._host, shared=shared)
 
         expected = self.step if self.step is not None else membership.step
-        begun = HeadStart(self._built.data, membership.hosted[rank], expected)
+        data = self._built.data.without(membership.left_out)
+        begun = HeadStart(data, membership.hosted[rank], expected)
         try:
             with closing(begun), connection(connect, self._orders, membership.generation) as exchange:
-                self._train(membership, exchange, begun)
+                self._train(membership, exchange, data.schedule, begun)
         except PeerLost:
             self._reporter.stopwatch.enter(Activity.RECOVERY)
             raise
 
-    def _train(self, membership: Membership, exchange: Exchange, begun: HeadStart) -> None:
+    def _train(self, membership: Membership, exchange: Exchange, schedule: Steps, begun: HeadStart) -> None:
         built = self._built
         restored, healed = self._settle(membership, exchange)
         reducer, warm_up, exchange = self._reducer(membership, exchange)
@@ -141,7 +143,7 @@ class Engine:
             buffers=built.buffers,
             reducer=reducer,
             feed=begun.at(built.replica.step),
-            schedule=built.data.schedule,
+            schedule=schedule,
             team=team,
             value_names=warm_up.value_names,
             stopwatch=self._reporter.stopwatch,
@@ -151,7 +153,7 @@ class Engine:
             membership=membership,
             runner=runner,
             replica=built.replica,
-            schedule=built.data.schedule,
+            schedule=schedule,
             team=team,
             evaluation=built.evaluation,
             checkpoints=self._checkpoints,

@@ -118,7 +118,7 @@ class StepRunner:
                 self._tally.add_nothing()
                 self._reducer.skip(vrank)
         self._tally.send(signal)
-        return self._update(divisor=self._job.virtual_ranks if full else total)
+        return self._update(divisor=self._job.virtual_ranks if full else max(total, 1))
 
     def _pass(self, vrank: int, batch: Batch, count: int, total: int, full: bool) -> None:
         """Forward and backward pass of one virtual rank; its mean loss counts for its samples."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from copy import copy
 from typing import Protocol
+
+import numpy as np
 
 from workers.data.cache import node_cache
 from workers.data.dataset import Dataset
@@ -15,10 +18,12 @@ from workers.data.mixed import MixedReader, common_schema
 from workers.data.mixture import Mixture
 from workers.data.order import OrderSettings
 from workers.data.prefetch import Reader
+from workers.data.quarantine import RemainingSteps
 from workers.data.reader import CACHE_BYTES, BlockReader
 from workers.data.samples import EpochSamples, MixedSamples, Samples
 from workers.data.schedule import Schedule, Steps
 from workers.data.stream import cut_into_steps
+from workers.errors import DamagedBlockError
 from workers.numerics.randomness import derive
 from workers.protocol import DataMixture, DataSource, TrainJob
 from workers.recipe import Batch, Recipe
@@ -32,6 +37,9 @@ class TrainingData(Protocol):
 
     def first_batch(self) -> Batch:
         """A batch like those to come, for the warm-up; outside of any order."""
+
+    def without(self, left_out: Sequence[int]) -> TrainingData:
+        """The same data, but for these damaged blocks."""
 
     def feed(self, vranks: Sequence[int], start_step: int) -> AbstractContextManager[Feed]:
         """Micro-batches of these virtual ranks from a step (counted from 0) to the job's end."""
@@ -81,13 +89,31 @@ class StoredData:
             raise ValueError("the job names no training set")
         self.schedule = cut_into_steps(job.train, job.virtual_ranks, job.micro_batch)
         self._job, self._reader, self._samples = job, reader, samples
+        self._whole, self._left_out = self.schedule, tuple[int, ...]()
         self._decoder = Decoder(recipe, job.seed)
 
     def first_batch(self) -> Batch:
-        """The first micro-batch in stored order."""
-        found = self._samples.first(self._job.micro_batch)
-        [records] = self._reader.begin(found.blocks, found.rows).parts([len(found.blocks)])
-        return self._decoder(EVALUATION, records, found.draws)
+        """The first micro-batch in stored order; a later one where the first blocks may be damaged and are."""
+        tried = 0
+        while True:
+            found = self._samples.first(self._job.micro_batch, tried)
+            try:
+                [records] = self._reader.begin(found.blocks, found.rows).parts([len(found.blocks)])
+            except DamagedBlockError as error:
+                tried = error.block + 1
+                if tried > self._job.damaged_blocks or not len(self._samples.first(1, tried).blocks):
+                    raise
+            else:
+                return self._decoder(EVALUATION, records, found.draws)
+
+    def without(self, left_out: Sequence[int]) -> StoredData:
+        """See `TrainingData.without`."""
+        remaining = copy(self)
+        remaining._left_out = tuple(left_out)
+        if left_out:
+            blocks = np.array(left_out, dtype=np.int64)
+            remaining.schedule = RemainingSteps(steps=self._whole, samples=self._samples, left_out=blocks)
+        return remaining
 
     def feed(self, vranks: Sequence[int], start_step: int) -> AbstractContextManager[Feed]:
         """See `TrainingData.feed`."""
@@ -95,11 +121,12 @@ class StoredData:
             DatasetFeed(
                 self._reader,
                 self._samples,
-                self.schedule,
+                self._whole,
                 self._decoder,
                 vranks,
                 start_step=start_step,
                 stop_step=self._job.steps,
+                left_out=self._left_out,
             )
         )
 
@@ -115,6 +142,10 @@ class RecipeData:
     def first_batch(self) -> Batch:
         """That of step 0 and virtual rank 0."""
         return self.take(0, 0)[0]
+
+    def without(self, left_out: Sequence[int]) -> RecipeData:
+        """Nothing of it is stored, so nothing can be damaged."""
+        return self
 
     def feed(self, vranks: Sequence[int], start_step: int) -> AbstractContextManager[Feed]:
         """See `TrainingData.feed`."""
@@ -174,9 +205,16 @@ def _open_mixture(job: TrainJob, train: DataMixture, recipe: Recipe) -> StoredDa
         vranks=job.virtual_ranks,
         seed=job.seed,
     )
+    before = np.cumsum([0, *(len(manifest) for manifest in manifests)])
     readers = [
-        BlockReader(dataset, CACHE_BYTES // len(datasets), node_cache(dataset.store.uri), schema)
-        for dataset in datasets
+        BlockReader(
+            dataset,
+            CACHE_BYTES // len(datasets),
+            node_cache(dataset.store.uri),
+            schema,
+            first_block=int(first_block),
+        )
+        for dataset, first_block in zip(datasets, before, strict=False)
     ]
     return StoredData(job, MixedReader(readers), MixedSamples(manifests, mixture), recipe)
 
