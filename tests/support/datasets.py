@@ -19,6 +19,12 @@ def numbers(rows: int) -> Iterator[Mapping[str, Any]]:
     return ({"number": n, "payload": b"%d" % n * (n % 7)} for n in range(rows))
 
 
+def number_records(start: int, count: int) -> pa.RecordBatch:
+    """Some of `numbers`, in memory of their own, as a reader gives them."""
+    wanted = list(numbers(start + count))[start:]
+    return pa.RecordBatch.from_pylist(wanted, NUMBERS)
+
+
 def number_set(folder: Path, rows: int, *, block_bytes: int = 200, shard_bytes: int = 2000) -> Dataset:
     """A packed data set of `numbers`, in many small blocks and several shards."""
     uri = folder.as_uri()

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from workers.data.cache import node_cache
 from workers.data.dataset import Dataset
-from workers.data.decoder import Decoder
+from workers.data.decoder import BatchDecoder
 from workers.data.evaluation import evaluation_batches
 from workers.data.feed import Feed as DatasetFeed
 from workers.data.order import OrderSettings
@@ -16,7 +16,7 @@ from workers.data.reader import BlockReader
 from workers.data.schedule import Schedule
 from workers.numerics.randomness import derive
 from workers.protocol import TrainJob
-from workers.recipe import Batch, Recipe
+from workers.recipe import Batch
 from workers.training.step import Feed
 
 
@@ -61,12 +61,12 @@ class HeadStart:
 class StoredData:
     """A data set in a store, read ahead by threads."""
 
-    def __init__(self, job: TrainJob, dataset: Dataset, recipe: Recipe) -> None:
+    def __init__(self, job: TrainJob, dataset: Dataset, decoder: BatchDecoder) -> None:
         if job.train is None:
             raise ValueError("the job names no training set")
         self._job = job
         self._reader = BlockReader(dataset, on_disk=node_cache(dataset.store.uri))
-        self._decoder = Decoder(recipe, job.seed)
+        self._decoder = decoder
         self._order = OrderSettings(seed=job.seed, window_blocks=job.train.window_blocks)
         self.schedule = Schedule(rows=dataset.rows, vranks=job.virtual_ranks, micro_batch=job.micro_batch)
 
@@ -74,7 +74,12 @@ class StoredData:
         """The first micro-batch in stored order."""
         return next(
             evaluation_batches(
-                self._reader, self._decoder, micro_batch=self._job.micro_batch, vranks=1, vrank=0
+                self._reader,
+                self._decoder,
+                micro_batch=self._job.micro_batch,
+                vranks=1,
+                vrank=0,
+                batches=1,
             )
         )[0]
 
@@ -118,10 +123,10 @@ class RecipeData:
 class EvaluationData:
     """The held-out set, in stored order."""
 
-    def __init__(self, job: TrainJob, dataset: Dataset, recipe: Recipe) -> None:
+    def __init__(self, job: TrainJob, dataset: Dataset, decoder: BatchDecoder) -> None:
         self._job = job
         self._reader = BlockReader(dataset, on_disk=node_cache(dataset.store.uri))
-        self._decoder = Decoder(recipe, job.seed)
+        self._decoder = decoder
 
     def share(self, vrank: int) -> Iterator[Batch]:
         """A virtual rank's micro-batches: numbers vrank, vrank + V, ..."""
@@ -132,7 +137,7 @@ class EvaluationData:
             yield batch
 
 
-def open_training_data(job: TrainJob, recipe: Recipe) -> TrainingData:
+def open_training_data(job: TrainJob, decoder: BatchDecoder) -> TrainingData:
     """The job's training data, at the version that was pinned when the job was submitted.
 
     Raises:
@@ -140,12 +145,12 @@ def open_training_data(job: TrainJob, recipe: Recipe) -> TrainingData:
     """
     if job.train is None:
         return RecipeData(job)
-    return StoredData(job, Dataset.open(job.train.uri, digest=job.train.manifest_digest), recipe)
+    return StoredData(job, Dataset.open(job.train.uri, digest=job.train.manifest_digest), decoder)
 
 
-def open_evaluation_data(job: TrainJob, recipe: Recipe) -> EvaluationData | None:
+def open_evaluation_data(job: TrainJob, decoder: BatchDecoder) -> EvaluationData | None:
     """The job's held-out data, if it has some. Raises like `open_training_data`."""
     if job.evaluation is None:
         return None
     dataset = Dataset.open(job.evaluation.uri, digest=job.evaluation.manifest_digest)
-    return EvaluationData(job, dataset, recipe)
+    return EvaluationData(job, dataset, decoder)
