@@ -70,6 +70,7 @@ def resolve(spec: JobSpec, job_file: Path) -> TrainJob:
         numerics=spec.numerics,
         threads=spec.workers.threads,
         device=spec.workers.device,
+        decode_processes=spec.data.decode.processes,
         gpu_shared=0 < spec.workers.gpus < 1,
     )
 

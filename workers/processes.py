@@ -13,6 +13,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from threading import Thread
+from typing import Protocol
 
 from workers.checkpoint.committer import Committer
 from workers.checkpoint.load import read_manifest
@@ -134,14 +135,36 @@ class ProcessCrew:
         return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def launch(job: TrainJob, workers: int, resume_step: int | None = None) -> Iterator[Event]:
+class Crew(Protocol):
+    """What `launch` needs of a crew; see `ProcessCrew`."""
+
+    def hire(self, workers: Sequence[str]) -> None:
+        """Let there be workers of these names."""
+
+    def tell(self, worker: str, order: Order) -> None:
+        """Send an order."""
+
+    def hear(self, timeout: float) -> list[News]:
+        """Some of what happened, in each worker's order."""
+
+    def close(self) -> None:
+        """Nothing more is wanted of the workers."""
+
+
+def launch(
+    job: TrainJob, workers: int, resume_step: int | None = None, crew: Crew | None = None
+) -> Iterator[Event]:
     """Train `job` with so many processes; yields every worker's events as they come.
+
+    Args:
+        resume_step: of the checkpoint to go on from.
+        crew: gives the workers; by default new processes.
 
     Raises:
         JobFailed: a worker reported a failure or died. The others are ended.
     """
     ids = tuple(f"worker-{number}" for number in range(workers))
-    crew = ProcessCrew(job)
+    crew = crew or ProcessCrew(job)
     try:
         crew.hire(ids)
         yield from _supervise(job, crew, ids, resume_step)
@@ -149,9 +172,7 @@ def launch(job: TrainJob, workers: int, resume_step: int | None = None) -> Itera
         crew.close()
 
 
-def _supervise(
-    job: TrainJob, crew: ProcessCrew, ids: tuple[str, ...], resume_step: int | None
-) -> Iterator[Event]:
+def _supervise(job: TrainJob, crew: Crew, ids: tuple[str, ...], resume_step: int | None) -> Iterator[Event]:
     ready: dict[str, Ready] = {}
     saves: dict[int, list[Saved]] = {}
     ended: set[str] = set()
@@ -185,7 +206,7 @@ def _supervise(
         raise JobFailed(broken.message)
 
 
-def _tell_all(crew: ProcessCrew, workers: Sequence[str], order: Order) -> None:
+def _tell_all(crew: Crew, workers: Sequence[str], order: Order) -> None:
     for worker in workers:
         crew.tell(worker, order)
 

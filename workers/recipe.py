@@ -41,6 +41,9 @@ class Recipe:
     def decode(self, sample: Sample, rng: np.random.Generator) -> Any:
         """One stored sample → what `collate` takes. Runs in threads, ahead of and beside the training.
 
+        With `data.decode.processes` it runs in processes, as do `collate` and `decode_batch`. Each has a
+        recipe of its own, on which nothing but `__init__` was called.
+
         Draw augmentations from `rng`: it depends on the seed, the epoch and the sample alone.
 
         **Never draw from a global generator here** (`torch.rand`, `np.random.*`, `random.*`, and whatever

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
-from workers.errors import DamagedBlockError, LockstepError, UnreachableError
+from workers.blame import describe
+from workers.errors import DamagedBlockError
 from workers.numerics.exchange import PeerLost
 from workers.orders import Orders
 from workers.outbox import Outbox
-from workers.protocol import Broken, Damaged, Failed, Fault, Memory, Order, Pulse, Report, TrainJob
+from workers.protocol import Broken, Damaged, Failed, Memory, Order, Pulse, Report, TrainJob
 from workers.reporter import Reporter
 from workers.training.engine import Engine
-from workers.training.recipes import in_user_code, user_trace
-
-USER_FAILED, INTERNAL = 1, 1
 
 
 class Worker:
@@ -120,7 +118,7 @@ class Worker:
                 raise self._failure
             self._engine.announce(self._startup)
         except BaseException as error:  # whatever it is, the supervisor must hear of it
-            self._reporter.report(Failed, **_describe(error))
+            self._reporter.report(Failed, **describe(error))
             return
         generation = -1
         while True:
@@ -139,12 +137,12 @@ class Worker:
             except DamagedBlockError as error:
                 self._report_damage(error, generation)
             except BaseException as error:
-                self._reporter.report(Failed, **_describe(error), step=self._engine.begun)
+                self._reporter.report(Failed, **describe(error), step=self._engine.begun)
 
     def _report_damage(self, error: DamagedBlockError, generation: int) -> None:
         begun = self._engine.begun
         if not self._job.damaged_blocks:
-            self._reporter.report(Failed, **_describe(error), step=begun)
+            self._reporter.report(Failed, **describe(error), step=begun)
             return
         self._reporter.report(
             Damaged,
@@ -154,30 +152,3 @@ class Worker:
             block=error.block,
             message=str(error),
         )
-
-
-def _describe(error: BaseException) -> dict[str, Any]:
-    """How an error is told to the supervisor: class, words, and the user's frames if there are any."""
-    if isinstance(error, LockstepError):
-        fault = Fault.STORAGE if isinstance(error, UnreachableError) else Fault.INPUT
-        trace = user_trace(error) if error.__cause__ is not None and in_user_code(error.__cause__) else None
-        return {"fault": fault, "message": str(error), "trace": trace, "exit_code": error.exit_code}
-    summary = f"{type(error).__name__}: {error}"
-    if _is_out_of_memory(error):
-        return {
-            "fault": Fault.MEMORY,
-            "message": summary,
-            "trace": user_trace(error),
-            "exit_code": USER_FAILED,
-        }
-    if in_user_code(error):
-        message = f"the recipe raised {summary}"
-        return {"fault": Fault.USER, "message": message, "trace": user_trace(error), "exit_code": USER_FAILED}
-    return {"fault": Fault.INTERNAL, "message": summary, "trace": user_trace(error), "exit_code": INTERNAL}
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Of the GPU or of the machine; torch's allocator for the latter has no error type of its own."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

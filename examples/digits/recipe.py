@@ -3,16 +3,15 @@ batch normalisation, dropout, random augmentation, AdamW, and a learning-rate sc
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workers import Recipe
+from workers.media import decode_image
 
 WHITE = 240.0  # the brightest pixel that prepare.py writes
 
@@ -56,9 +55,9 @@ class Digits(Recipe):
 
     def decode(self, sample: dict[str, Any], rng: np.random.Generator) -> tuple[Tensor, int]:
         """PNG → (image of shape (1, 8, 8) in 0..1, digit). The digit is the last character of the name."""
-        pixels = np.asarray(Image.open(io.BytesIO(sample["data"])), dtype=np.float32) / WHITE
+        pixels = decode_image(sample["data"], mode="L", name=sample["key"]).astype(np.float32) / WHITE
         digit = int(sample["key"].removesuffix(".png")[-1])
-        return torch.from_numpy(pixels)[None], digit
+        return torch.from_numpy(pixels[..., 0])[None], digit
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy; the accuracy is logged."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.cli.preview import SAMPLES, first_samples, sample_line
+
 if TYPE_CHECKING:
     from workers.data.dataset import Dataset
     from workers.data.manifest import Manifest
@@ -90,10 +92,23 @@ def index(
 
 
 @app.command()
-def show(uri: Uri, as_json: Json = False) -> None:
-    """Say what a data set is."""
+def show(
+    uri: Uri,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help=f"Describe so many, however large; by default {SAMPLES}, unless that takes long.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a data set is, and what its first samples look like."""
     dataset = _open(uri)
-    _print(_summary(dataset.store.uri, dataset.manifest), as_json)
+    found, missing = first_samples(dataset, samples)
+    shown: list[Any] = found if as_json else [sample_line(sample) for sample in found]
+    result = _summary(dataset.store.uri, dataset.manifest) | {"preview": shown}
+    _print(result | ({"no_preview": missing} if missing else {}), as_json)
 
 
 @app.command()

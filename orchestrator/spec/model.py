@@ -27,6 +27,7 @@ from workers.protocol import Numerics
 SLUG_CHARS_MAX = 63  # what file names, actor names and Kubernetes labels all allow
 SEED_MAX = 2**63 - 1
 SOURCES_MAX = 100  # of a mixture
+DECODE_PROCESSES_MAX = 256
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 _RECIPE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _DIGEST = re.compile(r"[0-9a-f]{6,64}")
@@ -190,11 +191,22 @@ class Train(Section):
         return Source(uri=self.uri, shuffle=self.shuffle, window=self.window, version=self.version)
 
 
+class Decode(Section):
+    """Where the recipe's decode and collate run. The result does not depend on it."""
+
+    processes: Annotated[int, Field(ge=0, le=DECODE_PROCESSES_MAX)] = Field(
+        default=0,
+        description="Processes of each worker, for Python code that keeps a CPU busy. "
+        "0: threads, which is best for libraries that release the interpreter's lock.",
+    )
+
+
 class Data(Section):
     """What is trained and evaluated on. Recipes that make their own data leave out `train`."""
 
     train: Train | None = Field(default=None, description="The training set, or several.")
     eval: Source | None = Field(default=None, description="The held-out set.")
+    decode: Decode = Field(default=Decode(), description="Where samples are decoded.")
 
 
 class Batch(Section):

@@ -19,6 +19,12 @@ def numbers(rows: int, first: int = 0) -> Iterator[Mapping[str, Any]]:
     return ({"number": n, "payload": b"%d" % n * (n % 7)} for n in range(first, first + rows))
 
 
+def number_records(start: int, count: int) -> pa.RecordBatch:
+    """Some of `numbers`, in memory of their own, as a reader gives them."""
+    wanted = list(numbers(start + count))[start:]
+    return pa.RecordBatch.from_pylist(wanted, NUMBERS)
+
+
 def number_set(
     folder: Path, rows: int, *, first: int = 0, block_bytes: int = 200, shard_bytes: int = 2000
 ) -> Dataset:

@@ -128,7 +128,9 @@ def test_only_the_edge_touches_ray():
 
 
 def test_nothing_is_pickled():
-    assert [file for file in FILES if packages(file) & {"pickle", "cloudpickle", "dill", "joblib"}] == []
+    """But for what a process and its own child say to each other: never stored, nor from anybody else."""
+    pickling = {"pickle", "cloudpickle", "dill", "joblib"}
+    assert [file for file in FILES if packages(file) & pickling] == ["workers/data/decoding/wire.py"]
 
 
 def test_checks_survive_python_without_assertions():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +21,45 @@ ALIGNMENT_BYTES = 64
 _THREADS = 4
 
 
+class Decoding(Protocol):
+    """A micro-batch that is being decoded, or is already."""
+
+    def result(self) -> Batch:
+        """Wait for the batch. Raises what decoding it raised."""
+
+    def cancel(self) -> object:
+        """Nobody is going to ask for the result: if it has not begun, it need not."""
+
+
+class BatchDecoder(Protocol):
+    """What turns records into batches.
+
+    Attributes:
+        ahead: micro-batches that are worth beginning before the first of them is asked for.
+    """
+
+    ahead: int
+
+    def begin(self, epoch: int, records: pa.RecordBatch, sample_ids: Int64) -> Decoding:
+        """Begin to decode a micro-batch; see `Decoder.__call__`."""
+
+    def close(self) -> None:
+        """Stop whatever decodes."""
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """There is nothing left to wait for."""
+
+    batch: Batch
+
+    def result(self) -> Batch:
+        return self.batch
+
+    def cancel(self) -> None:
+        return None
+
+
 class Decoder:
     """From the records of one micro-batch to the batch that the recipe's loss takes.
 
@@ -28,11 +69,19 @@ class Decoder:
     Args:
         recipe: whose `decode_batch`, or else `decode` and `collate`, are called.
         seed: the job's.
+        threads: how many decode the samples of one micro-batch.
     """
 
-    def __init__(self, recipe: Recipe, seed: int) -> None:
+    ahead = 0
+
+    def __init__(self, recipe: Recipe, seed: int, threads: int = _THREADS) -> None:
         self._recipe = recipe
         self._seed = seed
+        self._threads = threads
+
+    def begin(self, epoch: int, records: pa.RecordBatch, sample_ids: Int64) -> Decoding:
+        """Decode a micro-batch, here and now."""
+        return _Decoded(self(epoch, records, sample_ids))
 
     def __call__(self, epoch: int, records: pa.RecordBatch, sample_ids: Int64) -> Batch:
         """Decode a micro-batch.
@@ -60,9 +109,14 @@ class Decoder:
     def _decode(self, epoch: int, samples: list[Sample], sample_ids: Sequence[int]) -> list[Any]:
         def decode(sample: Sample, sample_id: int) -> Any:
             key = derive("decode", self._seed, epoch, sample_id)
-            return self._recipe.decode(sample, np.random.Generator(np.random.Philox(key=key)))
+            try:
+                return self._recipe.decode(sample, np.random.Generator(np.random.Philox(key=key)))
+            except Exception as error:
+                error.add_note(f"while decoding sample {sample_id} of the data set{_named(sample)}")
+                raise
 
-        return list(self._pool.map(decode, samples, sample_ids))
+        run = map if self._threads == 1 else self._pool.map
+        return list(run(decode, samples, sample_ids))
 
     @property
     def _decodes(self) -> bool:
@@ -70,7 +124,13 @@ class Decoder:
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
+        return ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
+
+
+def _named(sample: Sample) -> str:
+    """What the sample calls itself, if it does."""
+    name = sample.get("key", sample.get("__key__"))
+    return f" ({name})" if isinstance(name, str) else ""
 
 
 def aligned(batch: Any) -> Any:
@@ -79,8 +139,9 @@ def aligned(batch: Any) -> Any:
     Vectorised kernels treat the ragged beginning of unaligned memory differently, which can change the
     last bits of a sum: whether a tensor happened to be aligned must not decide about them.
     """
-    import torch
-
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return batch  # in a decode process of a recipe that can do without
     if isinstance(batch, torch.Tensor):
         return batch.clone() if batch.data_ptr() % ALIGNMENT_BYTES else batch
     if isinstance(batch, dict):

@@ -9,7 +9,7 @@ from threading import Condition, Thread
 
 import numpy as np
 
-from workers.data.decoder import Decoder
+from workers.data.decoder import BatchDecoder, Decoding
 from workers.data.permutation import Int64
 from workers.data.prefetch import Prefetcher, Reader, Request
 from workers.data.samples import Addresses, Samples, joined
@@ -29,10 +29,10 @@ _DEPTH = 4
 
 @dataclass(frozen=True, kw_only=True)
 class _Ready:
-    """A micro-batch that waits to be taken."""
+    """A micro-batch that waits to be taken. It may still be decoded, by others than the feed's thread."""
 
     place: tuple[int, int]  # step, virtual rank
-    batch: Batch
+    decoding: Decoding | None  # None: the virtual rank has no sample
     count: int
 
 
@@ -69,7 +69,8 @@ class Feed:
         start_step: the first step, counted from 0.
         stop_step: the step after the last.
         left_out: numbers of blocks whose samples are not taken.
-        depth: micro-batches to have ready, at least 1; by default enough for what is read together, twice.
+        depth: micro-batches to have ready, at least 1; by default enough for what is read together, twice,
+            and for a decoder that works on several at once.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Feed:
         reader: Reader,
         samples: Samples,
         schedule: Steps,
-        decoder: Decoder,
+        decoder: BatchDecoder,
         vranks: Sequence[int],
         *,
         start_step: int,
@@ -94,7 +95,7 @@ class Feed:
         together = max(1, _TOGETHER_SAMPLES // schedule.micro_batch)
         self._groups = [self._vranks[i : i + together] for i in range(0, len(vranks), together)]
         self._steps_together = max(1, together // len(vranks))
-        self._depth = max(_DEPTH, 2 * together) if depth is None else depth
+        self._depth = max(_DEPTH, 2 * together, decoder.ahead) if depth is None else depth
         self._ready: deque[_Ready] = deque()
         self._changed = Condition()
         self._ended = False  # the thread puts nothing more: it is done, has failed, or was told to stop
@@ -121,15 +122,26 @@ class Feed:
                 self._changed.notify_all()
         if ready.place != (step, vrank):
             raise RuntimeError(f"step and virtual rank {(step, vrank)} were taken before {ready.place}")
-        return ready.batch, ready.count
+        try:
+            return ready.decoding.result() if ready.decoding is not None else None, ready.count
+        except BaseException as error:
+            self._end(error)
+            raise
 
     def close(self) -> None:
         """Stop the thread and wait for the fetch or decode that it is in, a few seconds at most."""
+        self._end(None)
+        self._thread.join(_JOIN_SECONDS)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Give nothing more but this error."""
         with self._changed:
-            self._ended = True
+            self._ended, self._error = True, error
+            for ready in self._ready:
+                if ready.decoding is not None:
+                    ready.decoding.cancel()
             self._ready.clear()
             self._changed.notify_all()
-        self._thread.join(_JOIN_SECONDS)
 
     def _run(self) -> None:
         try:
@@ -150,6 +162,8 @@ class Feed:
             if not self._ended:
                 self._ready.append(ready)
                 self._changed.notify_all()
+            elif ready.decoding is not None:
+                ready.decoding.cancel()
             return not self._ended
 
     def _produce(self) -> Iterator[_Ready]:
@@ -157,8 +171,8 @@ class Feed:
             draws = request.draws
             for place, records, count in zip(request.places, parts, request.counts, strict=True):
                 own, draws = draws[:count], draws[count:]
-                batch = self._decoder(request.epoch, records, own) if records is not None else None
-                yield _Ready(place=place, batch=batch, count=count)
+                begun = self._decoder.begin(request.epoch, records, own) if records is not None else None
+                yield _Ready(place=place, decoding=begun, count=count)
 
     def _requests(self) -> Iterator[_Request]:
         """What is read together, in step-major, then virtual-rank order."""

@@ -65,6 +65,7 @@ class TrainJob:
     numerics: Numerics = Numerics.ELASTIC
     threads: int = 1  # CPU threads of one worker; part of the numerics
     device: str = "cpu"  # "cpu" or "cuda"
+    decode_processes: int = 0  # of each worker; 0: its threads decode. No part of the numerics
     gpu_shared: bool = False  # workers may share a GPU
 
     @property

@@ -13,6 +13,7 @@ from workers.numerics import environment
 from workers.numerics.buffers import StepBuffers
 from workers.numerics.ddp import ElasticDDP
 from workers.protocol import Numerics, TrainJob
+from workers.training.decoding import open_decoder
 from workers.training.recipes import load_recipe
 from workers.training.replica import Replica
 from workers.training.training_data import (
@@ -56,8 +57,9 @@ def build(job: TrainJob) -> Built:
     replica = _timed(seconds, "model", lambda: Replica(recipe, job.seed, torch.device(job.device)))
     replica.model.train()
     replica.scalars()  # what cannot be saved, or sent to another worker, is refused here and not later
-    data = _timed(seconds, "data", lambda: open_training_data(job, recipe))
-    evaluation = open_evaluation_data(job, recipe)
+    decoder = open_decoder(job, recipe)
+    data = _timed(seconds, "data", lambda: open_training_data(job, decoder))
+    evaluation = open_evaluation_data(job, decoder)
     buffers = StepBuffers(replica.model)
     reducer, warm_up = None, None
     if job.numerics is not Numerics.FAST:

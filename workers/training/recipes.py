@@ -1,4 +1,4 @@
-"""From a job's `recipe: module:Class` to an object: import, construct, and blame the right code."""
+"""From a job's `recipe: module:Class` to an object: import and construct."""
 
 from __future__ import annotations
 
@@ -7,22 +7,14 @@ import importlib
 import os
 import shutil
 import sys
-import sysconfig
 import tempfile
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 
-from workers.errors import LockstepError, RecipeError
+from workers.errors import RecipeError
 from workers.protocol import TrainJob
 from workers.recipe import Recipe
-
-_OURS = f"{Path(__file__).parents[1]}{os.sep}"  # all of workers
-#: Neither ours nor the recipe's: the standard library, and what is installed beside us.
-_LIBRARIES = tuple(
-    f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("stdlib", "platstdlib", "purelib", "platlib")
-)
 
 
 def load_recipe(job: TrainJob) -> Recipe:
@@ -30,7 +22,7 @@ def load_recipe(job: TrainJob) -> Recipe:
 
     Raises:
         RecipeError: it does not import, is not a Recipe, or does not take these parameters. Its cause is the
-            user's own error, if there is one (see `user_trace`).
+            user's own error, if there is one (see `workers.blame`).
     """
     module_name, _, class_name = job.recipe.partition(":")
     folder = _source_folder(job)
@@ -66,39 +58,6 @@ def _recipe_class(module: ModuleType, name: str) -> type[Recipe]:
     raise RecipeError(
         what, where=where, fix=f"{module.__name__} has {', '.join(own) or 'no subclass of workers.Recipe'}"
     )
-
-
-def user_trace(error: BaseException) -> str:
-    """The traceback of an error as the recipe's author wants it: their frames on top, ours left out.
-
-    A LockstepError that was raised from another one shows that one's. An error that never was in user code
-    keeps its whole traceback.
-    """
-    if isinstance(error, LockstepError) and error.__cause__ is not None:
-        error = error.__cause__
-    trace = next(filter(_is_users, _frames(error)), None)
-    if trace is None and not isinstance(error, SyntaxError):  # which names the place in its own text
-        trace = error.__traceback__
-    return "".join(traceback.format_exception(type(error), error, trace))
-
-
-def in_user_code(error: BaseException) -> bool:
-    """Whether the error came out of a call into the recipe, or says that its source cannot be read."""
-    if isinstance(error, SyntaxError) and error.filename is not None:
-        return not error.filename.startswith((_OURS, *_LIBRARIES))
-    return any(map(_is_users, _frames(error)))
-
-
-def _frames(error: BaseException) -> Iterator[TracebackType]:
-    trace = error.__traceback__
-    while trace is not None:
-        yield trace
-        trace = trace.tb_next
-
-
-def _is_users(trace: TracebackType) -> bool:
-    file = trace.tb_frame.f_code.co_filename
-    return not file.startswith(("<", _OURS, *_LIBRARIES))
 
 
 def _source_folder(job: TrainJob) -> Path | None:

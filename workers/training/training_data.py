@@ -11,7 +11,7 @@ import numpy as np
 
 from workers.data.cache import node_cache
 from workers.data.dataset import Dataset
-from workers.data.decoder import EVALUATION, Decoder
+from workers.data.decoder import EVALUATION, BatchDecoder
 from workers.data.evaluation import evaluation_batches
 from workers.data.feed import Feed as DatasetFeed
 from workers.data.mixed import MixedReader, common_schema
@@ -26,7 +26,7 @@ from workers.data.stream import cut_into_steps
 from workers.errors import DamagedBlockError
 from workers.numerics.randomness import derive
 from workers.protocol import DataMixture, DataSource, TrainJob
-from workers.recipe import Batch, Recipe
+from workers.recipe import Batch
 from workers.training.step import Feed
 
 
@@ -78,22 +78,22 @@ class StoredData:
         job: what they are for.
         reader: fetches them.
         samples: where they are stored, in the order in which they are taken.
-        recipe: decodes them.
+        decoder: decodes them.
 
     Raises:
         ValueError: the job names no training set.
     """
 
-    def __init__(self, job: TrainJob, reader: Reader, samples: Samples, recipe: Recipe) -> None:
+    def __init__(self, job: TrainJob, reader: Reader, samples: Samples, decoder: BatchDecoder) -> None:
         if job.train is None:
             raise ValueError("the job names no training set")
         self.schedule = cut_into_steps(job.train, job.virtual_ranks, job.micro_batch)
         self._job, self._reader, self._samples = job, reader, samples
         self._whole, self._left_out = self.schedule, tuple[int, ...]()
-        self._decoder = Decoder(recipe, job.seed)
+        self._decoder = decoder
 
     def first_batch(self) -> Batch:
-        """The first micro-batch in stored order; a later one where the first blocks may be damaged and are."""
+        """The first micro-batch in stored order; a later one where the first blocks are damaged."""
         tried = 0
         while True:
             found = self._samples.first(self._job.micro_batch, tried)
@@ -104,7 +104,7 @@ class StoredData:
                 if tried > self._job.damaged_blocks or not len(self._samples.first(1, tried).blocks):
                     raise
             else:
-                return self._decoder(EVALUATION, records, found.draws)
+                return self._decoder.begin(EVALUATION, records, found.draws).result()
 
     def without(self, left_out: Sequence[int]) -> StoredData:
         """See `TrainingData.without`."""
@@ -160,10 +160,10 @@ class RecipeData:
 class EvaluationData:
     """The held-out set, in stored order."""
 
-    def __init__(self, job: TrainJob, dataset: Dataset, recipe: Recipe) -> None:
+    def __init__(self, job: TrainJob, dataset: Dataset, decoder: BatchDecoder) -> None:
         self._job = job
         self._reader = BlockReader(dataset, on_disk=node_cache(dataset.store.uri))
-        self._decoder = Decoder(recipe, job.seed)
+        self._decoder = decoder
 
     def share(self, vrank: int) -> Iterator[Batch]:
         """A virtual rank's micro-batches: numbers vrank, vrank + V, ..."""
@@ -174,7 +174,7 @@ class EvaluationData:
             yield batch
 
 
-def open_training_data(job: TrainJob, recipe: Recipe) -> TrainingData:
+def open_training_data(job: TrainJob, decoder: BatchDecoder) -> TrainingData:
     """The job's training data, at the version that was pinned when the job was submitted.
 
     Raises:
@@ -183,18 +183,18 @@ def open_training_data(job: TrainJob, recipe: Recipe) -> TrainingData:
     if job.train is None:
         return RecipeData(job)
     if isinstance(job.train, DataMixture):
-        return _open_mixture(job, job.train, recipe)
+        return _open_mixture(job, job.train, decoder)
     dataset = _open(job.train)
     order = OrderSettings(seed=job.seed, window_blocks=job.train.window_blocks)
     return StoredData(
         job,
         BlockReader(dataset, on_disk=node_cache(dataset.store.uri)),
         EpochSamples(dataset.manifest, order, job.virtual_ranks),
-        recipe,
+        decoder,
     )
 
 
-def _open_mixture(job: TrainJob, train: DataMixture, recipe: Recipe) -> StoredData:
+def _open_mixture(job: TrainJob, train: DataMixture, decoder: BatchDecoder) -> StoredData:
     datasets = [_open(source) for source in train.sources]
     manifests = [dataset.manifest for dataset in datasets]
     schema = common_schema([source.uri for source in train.sources], manifests)
@@ -216,15 +216,15 @@ def _open_mixture(job: TrainJob, train: DataMixture, recipe: Recipe) -> StoredDa
         )
         for dataset, first_block in zip(datasets, before, strict=False)
     ]
-    return StoredData(job, MixedReader(readers), MixedSamples(manifests, mixture), recipe)
+    return StoredData(job, MixedReader(readers), MixedSamples(manifests, mixture), decoder)
 
 
 def _open(source: DataSource) -> Dataset:
     return Dataset.open(source.uri, digest=source.manifest_digest)
 
 
-def open_evaluation_data(job: TrainJob, recipe: Recipe) -> EvaluationData | None:
+def open_evaluation_data(job: TrainJob, decoder: BatchDecoder) -> EvaluationData | None:
     """The job's held-out data, if it has some. Raises like `open_training_data`."""
     if job.evaluation is None:
         return None
-    return EvaluationData(job, _open(job.evaluation), recipe)
+    return EvaluationData(job, _open(job.evaluation), decoder)

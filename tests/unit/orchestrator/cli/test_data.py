@@ -34,13 +34,46 @@ def order(folder: Path, *arguments: object) -> list[dict[str, Any]]:
 def test_plain_paths_are_packed_shown_and_verified(tmp_path: Path) -> None:
     raw_files(tmp_path / "source", [b"x" * n for n in range(40)])
     packed = answer("pack", tmp_path / "source", tmp_path / "a set")
-    assert packed == answer("show", tmp_path / "a set")
+    shown = answer("show", tmp_path / "a set", "--samples", 1)
+    [sample] = shown.pop("preview")
+    assert sample["columns"]["key"]["text"] == "00000.bin"
+    assert packed == shown
     assert packed["uri"] == (tmp_path / "a set").as_uri()
     assert (packed["format"], packed["samples"], packed["objects"]) == ("arrow", 40, 1)
     assert packed["columns"] == {"key": "string", "data": "large_binary"}
     checked = answer("verify", tmp_path / "a set")
     assert (checked["damage"], checked["by_checksum"]) == ([], checked["blocks"])
     assert f"digest       {packed['digest']}" in call("show", tmp_path / "a set").stdout
+
+
+def test_the_first_samples_are_shown(tmp_path: Path) -> None:
+    raw_files(tmp_path, [b"some words", b"", b"\x00\xff"])
+    call("index", tmp_path)
+    lines = call("show", tmp_path).stdout.splitlines()
+    assert lines[lines.index("preview      ") + 1 :] == [
+        "  00000.bin row 0: key: string '00000.bin', data: large_binary of 10 B 'some words'",
+        "  00001.bin row 0: key: string '00001.bin', data: large_binary of 0 B ''",
+        "  00002.bin row 0: key: string '00002.bin', data: large_binary of 2 B 0x00ff",
+    ]
+    assert len(answer("show", tmp_path)["preview"]) == 3
+    assert answer("show", tmp_path, "--samples", 0)["preview"] == []
+
+
+def test_what_cannot_be_previewed_is_shown_without_and_says_why(tmp_path: Path) -> None:
+    raw_files(tmp_path, [b"x" * 100])
+    call("index", tmp_path)
+    (tmp_path / "00000.bin").unlink()
+    shown = answer("show", tmp_path)
+    assert (shown["samples"], shown["preview"]) == (1, [])
+    assert "00000.bin" in shown["no_preview"]
+
+
+def test_what_takes_long_is_previewed_only_when_asked_for(tmp_path: Path) -> None:
+    raw_files(tmp_path, [b"x" * (33 << 20), b"y"])
+    call("index", tmp_path)
+    assert "ask with --samples" in answer("show", tmp_path)["no_preview"]
+    [sample] = answer("show", tmp_path, "--samples", 1)["preview"]
+    assert sample["columns"]["data"]["bytes"] == 33 << 20
 
 
 def test_packing_over_a_data_set_needs_a_flag(tmp_path: Path) -> None:

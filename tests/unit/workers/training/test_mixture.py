@@ -21,13 +21,14 @@ from tests.support.groups import connected, in_threads
 from tests.support.local_run import LocalRun
 from workers import Recipe
 from workers.data.dataset import Dataset
+from workers.data.decoder import Decoder
 from workers.data.index import index
 from workers.data.shards import write_shards
 from workers.errors import DataError
 from workers.numerics.exchange import Exchange
 from workers.numerics.tree import dyadic_assignment
 from workers.protocol import DataMixture, DataSource, TrainJob
-from workers.training.training_data import HeadStart, open_training_data
+from workers.training.training_data import HeadStart, TrainingData, open_training_data
 
 V, MICRO, ROWS, STEPS = 4, 3, (41, 7, 100), 30
 WEIGHTS = (3, 1, 2)
@@ -42,6 +43,11 @@ class Drawn(Recipe):
 
     def collate(self, samples: list[Any]) -> Any:
         return samples
+
+
+def opened(job: TrainJob, recipe: Recipe) -> TrainingData:
+    """The job's training data, decoded by this recipe."""
+    return open_training_data(job, Decoder(recipe, job.seed))
 
 
 def pinned(dataset: Dataset, window_blocks: int | None = None) -> DataSource:
@@ -68,7 +74,7 @@ def job(mixture: DataMixture, **changes: Any) -> TrainJob:
 
 
 def taken(job: TrainJob, vranks: Sequence[int], start: int, stop: int) -> dict[tuple[int, int], Any]:
-    data = open_training_data(job, Drawn())
+    data = opened(job, Drawn())
     with data.feed(vranks, start) as feed:
         return {(step, v): feed.take(step, v) for step in range(start, stop) for v in vranks}
 
@@ -101,7 +107,7 @@ def test_what_a_sample_draws_is_its_own_in_every_pass_and_source(mixture):
 
 
 def test_a_head_start_and_the_warm_up_work_as_with_one_data_set(mixture):
-    data = open_training_data(job(mixture), Drawn())
+    data = opened(job(mixture), Drawn())
     assert [number for number, _ in data.first_batch()] == [0, 1, 2]
     begun = HeadStart(data, [1], 0)
     assert begun.at(5).take(5, 1) == taken(job(mixture), [1], 5, 6)[5, 1]
@@ -111,7 +117,7 @@ def test_a_head_start_and_the_warm_up_work_as_with_one_data_set(mixture):
 def test_a_warm_up_batch_is_of_the_usual_size_though_the_first_source_is_small(tmp_path):
     sets = [number_set(tmp_path / f"{rows}", rows, first=rows * 10) for rows in (1, 2, 9)]
     mixture = DataMixture(sources=tuple(map(pinned, sets)), weights=(1, 1, 1), epoch_end="last")
-    batch = open_training_data(job(mixture), Drawn()).first_batch()
+    batch = opened(job(mixture), Drawn()).first_batch()
     assert [number for number, _ in batch] == [10, 20, 21]
 
 
@@ -134,7 +140,7 @@ class Regression(Recipe):
 def train(run: LocalRun, exchange: Exchange, start: int, stop: int) -> str:
     """One worker's part of steps `start..stop-1`; the digest after them."""
     hosted = dyadic_assignment(V, exchange.world)
-    data = open_training_data(run.job, Regression())
+    data = opened(run.job, Regression())
     run.schedule = data.schedule
     with data.feed(sorted(hosted[exchange.rank]), start) as feed:
         run.feed = feed  # type: ignore[assignment]
@@ -200,7 +206,7 @@ KEY, DATA = ("key", pa.string()), ("data", pa.large_binary())
 def test_sources_of_different_kinds_mix_if_their_columns_agree(tmp_path):
     sets = [raw_set(tmp_path / "raw"), packed_set(tmp_path / "packed", KEY, DATA)]
     mixture = DataMixture(sources=tuple(map(pinned, sets)), weights=(1, 1), epoch_end="last")
-    data = open_training_data(job(mixture, batch_size=10, virtual_ranks=1), Keys())
+    data = opened(job(mixture, batch_size=10, virtual_ranks=1), Keys())
     with data.feed([0], 0) as feed:
         batch, _ = feed.take(0, 0)
     assert {bytes(content) for _, content in batch} == {
@@ -223,7 +229,7 @@ def test_sources_with_other_columns_are_refused_by_name(tmp_path, columns, messa
     sets = [raw_set(tmp_path / "raw"), Dataset.open((tmp_path / "other").as_uri())]
     mixture = DataMixture(sources=tuple(map(pinned, sets)), weights=(1, 1), epoch_end="last")
     with pytest.raises(DataError, match=message) as caught:
-        open_training_data(job(mixture), Keys())
+        opened(job(mixture), Keys())
     assert (tmp_path / "other").as_uri() in str(caught.value)
 
 
@@ -231,4 +237,4 @@ def test_a_source_that_was_changed_since_is_refused(mixture):
     changed = replace(mixture.sources[1], manifest_digest="0" * 64)
     other = replace(mixture, sources=(mixture.sources[0], changed, mixture.sources[2]))
     with pytest.raises(DataError, match="another data set"):
-        open_training_data(job(other), Drawn())
+        opened(job(other), Drawn())

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.events import train_job
-from workers import worker
+from workers.blame import describe, in_user_code, user_trace
 from workers.errors import AccessError, RecipeError
 from workers.protocol import Fault
 from workers.recipe import Recipe
 from workers.storage import Store
-from workers.training.recipes import in_user_code, load_recipe, user_trace
+from workers.training.recipes import load_recipe
 
 GOOD = """
 from workers import Recipe
@@ -144,7 +144,7 @@ def raised(call: object, *arguments: object) -> Exception:
 
 def test_an_error_in_the_recipe_is_the_users_with_their_frame_on_top(name):
     error = raised(load(name, GOOD).loss, None, None)
-    told = worker._describe(error)
+    told = describe(error)
     assert (told["fault"], told["exit_code"]) == (Fault.USER, 1)
     assert told["message"] == "the recipe raised NameError: name 'undefined_name' is not defined"
     lines = told["trace"].splitlines()
@@ -161,12 +161,12 @@ def test_an_error_of_ours_or_of_a_library_is_not_the_users(tmp_path):
         assert trace is not None
         error.__traceback__ = trace.tb_next  # without this test's own frame
         assert not in_user_code(error)
-        assert worker._describe(error)["fault"] is Fault.INTERNAL
+        assert describe(error)["fault"] is Fault.INTERNAL
 
 
 def test_a_refusal_of_the_store_shows_no_frames(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     error = raised(Store((tmp_path / "file").as_uri()).put, "x", b"1")
     assert isinstance(error, AccessError)
-    told = worker._describe(error)
+    told = describe(error)
     assert (told["fault"], told["trace"], told["exit_code"]) == (Fault.INPUT, None, 2)
