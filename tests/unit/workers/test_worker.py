@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from tests.support.events import train_job
 from workers.protocol import Activity, Failed, Fault, Ready, TrainJob
@@ -26,6 +27,13 @@ class Line(Recipe):
     def loss(self, model, batch):
         return model(torch.ones(batch["size"], 1)).mean()
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    """As the workers here have it: what they set holds for all new threads of this process, but not for the one
+    that runs the tests, and others compare bits between those."""
+    torch.set_num_threads(1)
 
 
 def job(**params: object) -> TrainJob:
