@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Condition, Thread
 
@@ -17,7 +18,7 @@ from workers.data.reader import BlockReader
 from workers.data.schedule import Schedule
 from workers.recipe import Batch
 
-_JOIN_SECONDS = 5.0  # a fetch from a store that hangs is left to its own deadline
+_JOIN_SECONDS = 5.0  # for a decode; fetches are left to their own deadlines
 #: Of each virtual rank at once: numpy's calls cost more than what they compute for a few samples. So many in
 #: the end; the first batch must not wait for that.
 _LOOK_UP_SAMPLES = 2048
@@ -101,6 +102,7 @@ class Feed:
         self._ready: deque[_Ready] = deque()
         self._changed = Condition()
         self._ended = False  # the thread puts nothing more: it is done, has failed, or was told to stop
+        self._closed: Future[None] = Future()
         self._error: BaseException | None = None
         self._thread = Thread(target=self._run, name="feed", daemon=True)
         self._thread.start()
@@ -127,11 +129,13 @@ class Feed:
         return ready.batch, ready.count
 
     def close(self) -> None:
-        """Stop the thread and wait for the fetch or decode that it is in, a few seconds at most."""
+        """Stop the thread, and wait for the decode that it is in, a few seconds at most; not for a fetch."""
         with self._changed:
             self._ended = True
             self._ready.clear()
             self._changed.notify_all()
+            if not self._closed.done():
+                self._closed.set_result(None)
         self._thread.join(_JOIN_SECONDS)
 
     def _run(self) -> None:
@@ -157,7 +161,7 @@ class Feed:
 
     def _produce(self) -> Iterator[_Ready]:
         first_row = self._reader.dataset.manifest.first_row
-        for request, parts in Prefetcher(self._reader).read(self._requests()):
+        for request, parts in Prefetcher(self._reader, stopped=self._closed).read(self._requests()):
             sample_ids = first_row[request.blocks] + request.rows
             for place, records, count in zip(request.places, parts, request.counts, strict=True):
                 own, sample_ids = sample_ids[:count], sample_ids[count:]

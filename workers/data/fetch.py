@@ -25,7 +25,7 @@ def fetch(dataset: Dataset, block: BlockSpec) -> pa.Buffer:
 
     Raises:
         DataError: the object is missing, shorter than it should be, changed, or altered.
-        AccessError, UnreachableError: from the store.
+        AccessError, UnreachableError: from the store; also when it sends less than it says that it has.
     """
     if not block.length:
         return pa.py_buffer(b"")
@@ -36,7 +36,10 @@ def fetch(dataset: Dataset, block: BlockSpec) -> pa.Buffer:
         time.sleep(_CHANCE.uniform(0.5, 1.0) * _PAUSE_SECONDS * 2**attempt)
         data = _read(dataset, block)
     if data.size != block.length:
-        raise _damaged(dataset, block, f"truncated: {data.size} of {block.length} bytes are there")
+        what = f"{data.size} of {block.length} bytes"
+        if dataset.store.head(block.object).size >= block.offset + block.length:
+            raise UnreachableError(f"the store answers with {what}", where=dataset.address(block))
+        raise _damaged(dataset, block, f"truncated: {what} are there")
     if not matches(block, data):
         raise _damaged(dataset, block, "altered: the checksum does not match")
     return data
