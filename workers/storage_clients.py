@@ -14,21 +14,12 @@ if TYPE_CHECKING:
 _CONNECT = timedelta(seconds=5)
 _PATIENCE: ClientConfig = {"connect_timeout": _CONNECT, "timeout": timedelta(seconds=60)}
 _RETRIES: RetryConfig = {"max_retries": 6, "retry_timeout": timedelta(seconds=30)}
-#: Training waits for ranged reads. A server that falls silent is asked again soon; one that is gone is asked
-#: for so long that half a minute of it costs half a minute. One that is only slow may take its time.
-_READING_PATIENCE: ClientConfig = {
+#: Training waits for ranged reads. A server that falls silent is asked again soon; one that is only slow may
+#: take its time.
+_READING: ClientConfig = {
     "connect_timeout": _CONNECT,
     "read_timeout": timedelta(seconds=10),  # without a byte
     "timeout": timedelta(minutes=10),
-}
-_READING_RETRIES: RetryConfig = {
-    "max_retries": 100,
-    "retry_timeout": timedelta(seconds=60),
-    "backoff": {
-        "init_backoff": timedelta(milliseconds=100),
-        "max_backoff": timedelta(seconds=3),
-        "base": 2,
-    },
 }
 
 
@@ -70,7 +61,7 @@ def _s3(bucket: str) -> tuple[ObjectStore, ObjectStore]:
         fix = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         raise AccessError(f"no usable AWS settings: {error}", where=f"s3://{bucket}", fix=fix) from error
 
-    def client(patience: ClientConfig, retries: RetryConfig) -> ObjectStore:
+    def client(patience: ClientConfig) -> ObjectStore:
         return S3Store(
             bucket,
             endpoint=endpoint,
@@ -78,7 +69,7 @@ def _s3(bucket: str) -> tuple[ObjectStore, ObjectStore]:
             virtual_hosted_style_request=False,
             credential_provider=credentials,
             client_options={**patience, "allow_http": endpoint.startswith("http://")},
-            retry_config=retries,
+            retry_config=_RETRIES,
         )
 
-    return client(_PATIENCE, _RETRIES), client(_READING_PATIENCE, _READING_RETRIES)
+    return client(_PATIENCE), client(_READING)
