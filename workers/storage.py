@@ -12,24 +12,17 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from workers.errors import AccessError, InputError
+from workers.storage_clients import clients
 from workers.storage_errors import AlreadyExists, Changed, NotFound, translate
 
 if TYPE_CHECKING:
     from obstore import GetOptions
-    from obstore.store import ObjectStore
 
 __all__ = ["AlreadyExists", "Changed", "NotFound", "ObjectInfo", "Store", "as_uri", "local_path"]
-
-_REQUEST_TIMEOUT = timedelta(seconds=60)
-_CONNECT_TIMEOUT = timedelta(seconds=5)
-_RETRY_FOR = timedelta(seconds=30)
-_RETRIES_MAX = 6
 
 #: How this and every other writer of such folders names a file that is not finished; listings skip them.
 _UNFINISHED = re.compile(r"#\d+$")
@@ -64,7 +57,7 @@ class Store:
         parts = urlsplit(self.uri)
         self._folder = local_path(self.uri) if parts.scheme == "file" else None
         self._prefix = unquote(parts.path).strip("/")
-        self._client = _client(self.uri)
+        self._client, self._reading = clients(self.uri)
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
         return Store, (self.uri,)
@@ -96,10 +89,10 @@ class Store:
         path = self._path(name)
         if etag is None:
             return self._call(
-                name, lambda: memoryview(obstore.get_range(self._client, path, start=start, length=length))
+                name, lambda: memoryview(obstore.get_range(self._reading, path, start=start, length=length))
             )
         pinned: GetOptions = {"range": (start, start + length), "if_match": etag}
-        return self._call(name, lambda: memoryview(obstore.get(self._client, path, options=pinned).bytes()))
+        return self._call(name, lambda: memoryview(obstore.get(self._reading, path, options=pinned).bytes()))
 
     def put(self, name: str, data: bytes | memoryview) -> None:
         """Write or replace an object: atomic, and durable on return."""
@@ -192,51 +185,6 @@ def as_uri(text: str) -> str:
 def local_path(uri: str) -> Path:
     """The folder or file that a `file://` URI names."""
     return Path(unquote(urlsplit(uri).path))
-
-
-def _client(uri: str) -> ObjectStore:
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        if parts.netloc or len(parts.path) < 2:
-            raise InputError("not an absolute path", where=uri, fix="write file:///absolute/folder")
-        from obstore.store import LocalStore
-
-        return LocalStore()
-    if parts.scheme == "s3":
-        if not parts.netloc:
-            raise InputError("no bucket named", where=uri, fix="write s3://bucket/prefix")
-        return _s3(parts.netloc)
-    fix = "use file:///absolute/folder or s3://bucket/prefix"
-    raise InputError("unknown kind of address", where=uri or "(empty)", fix=fix)
-
-
-def _s3(bucket: str) -> ObjectStore:
-    """A client whose endpoint, region and credentials are what boto3 would use for this environment."""
-    import boto3
-    from botocore.exceptions import BotoCoreError
-    from obstore.auth.boto3 import Boto3CredentialProvider
-    from obstore.store import S3Store
-
-    try:
-        session = boto3.session.Session()
-        meta = session.client("s3").meta
-        credentials = Boto3CredentialProvider(session)
-    except (BotoCoreError, ValueError) as error:
-        fix = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        raise AccessError(f"no usable AWS settings: {error}", where=f"s3://{bucket}", fix=fix) from error
-    return S3Store(
-        bucket,
-        endpoint=meta.endpoint_url,
-        region=session.region_name or "us-east-1",
-        virtual_hosted_style_request=False,
-        credential_provider=credentials,
-        client_options={
-            "timeout": _REQUEST_TIMEOUT,
-            "connect_timeout": _CONNECT_TIMEOUT,
-            "allow_http": meta.endpoint_url.startswith("http://"),
-        },
-        retry_config={"max_retries": _RETRIES_MAX, "retry_timeout": _RETRY_FOR},
-    )
 
 
 def _write_file(path: Path, data: bytes | memoryview, *, create: bool) -> None:

@@ -9,9 +9,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.fire.run import Seen, load, run
+from tests.fire.run import run
 from tests.fire.script import STEPS, Script, draw
 from tests.support.bits_jobs import bits_job
+from tests.support.supervised import Seen, load
 
 PAUSE = 0.002
 

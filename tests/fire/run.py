@@ -6,92 +6,26 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from orchestrator.checkpointing import JobCheckpoints
-from orchestrator.gang import Outcome, Policy
-from orchestrator.gang.commands import Form
 from orchestrator.gang.events import Drain, GangEvent, Pause, Resize, Resume
-from orchestrator.prepare import resolve
-from orchestrator.spec import load_job
-from orchestrator.supervisor import Happening as Heard
-from orchestrator.supervisor import Supervisor
 from tests.fire.script import Kind, Script
+from tests.support.supervised import NODES, Seen, supervised
 from workers.processes import ProcessCrew
-from workers.protocol import Evaluated, Finished, StepDone, TrainJob
+from workers.protocol import TrainJob
 
-NODES = ("node-a", "node-b", "node-c")
 _STUTTER_SECONDS, _PAUSE_SECONDS, _DRAIN_SECONDS = 0.4, 0.3, 4.0
-
-
-@dataclass(kw_only=True)
-class Seen:
-    """What a run's workers said.
-
-    Attributes:
-        steps: step → (loss, values), as first reported.
-        evaluations: step → metrics.
-        disagreements: steps that were reported differently later, in words.
-    """
-
-    steps: dict[int, tuple[float, dict[str, float]]] = field(default_factory=dict)
-    evaluations: dict[int, dict[str, float]] = field(default_factory=dict)
-    digest: str | None = None
-    disagreements: list[str] = field(default_factory=list)
-    generations: int = 0
-    rank_0: str | None = None
-    outcome: Outcome | None = None
-    story: list[str] = field(default_factory=list)
-
-    def happened(self, what: Heard) -> None:
-        """See `orchestrator.supervisor.Observer`."""
-        match what:
-            case StepDone():
-                self._compare(self.steps, what.step, (what.loss, dict(what.values)))
-            case Evaluated():
-                self._compare(self.evaluations, what.step, dict(what.metrics))
-            case Finished():
-                self.digest = what.state_digest or self.digest
-            case Form():
-                self.generations, self.rank_0 = self.generations + 1, what.membership.workers[0]
-
-    def _compare(self, table: dict, step: int, numbers: object) -> None:
-        if table.setdefault(step, numbers) != numbers:
-            self.disagreements.append(f"step {step}: {table[step]} and then {numbers}")
-
-
-def load(folder: Path, uri: str) -> TrainJob:
-    """The job of a folder, with its checkpoints elsewhere."""
-    job = resolve(load_job(folder / "job.yaml", []), folder / "job.yaml")
-    return replace(job, checkpoint_uri=uri)
 
 
 def run(job: TrainJob, script: Script) -> Seen:
     """Run a job, and do to it what the script says."""
-    crew, seen = ProcessCrew(job, NODES), Seen()
-    with ThreadPoolExecutor(1) as pool:
-        supervisor = Supervisor(
-            crew=crew,
-            policy=Policy(virtual_ranks=job.virtual_ranks, saves=job.checkpoint_uri is not None),
-            workers=script.workers,
-            resume_step=None,
-            checkpointing=JobCheckpoints(
-                job.checkpoint_uri, resume_step=None, keep=job.checkpoint_keep, sidecar={}
-            ),
-            observers=[seen],
-            aside=lambda work, then: pool.submit(lambda: then(work())),
-        )
+    with supervised(job, script.workers) as (supervisor, crew, seen):
         fire = Fire(script, crew, seen, supervisor.wish)
         supervisor.idle = fire.look
         try:
             seen.outcome = supervisor.run()
         finally:
             fire.thaw()
-            crew.close()
-            seen.story = supervisor.story()
     return seen
 
 

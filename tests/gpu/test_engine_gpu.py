@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.fire.run import load, run
+from tests.fire.run import run
 from tests.fire.script import Happening, Kind, Script
 from tests.support.bits_jobs import bits_job
+from tests.support.supervised import load
 from workers.processes import launch
 from workers.protocol import Finished, StepDone, TrainJob
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 PROGRAMS = ("ceph", "ceph-authtool", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 HOW_TO_INSTALL = "apt-get install -y --no-install-recommends radosgw ceph-mon ceph-osd"
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+GATEWAY = ("radosgw", "-n", "client.rgw")
 START_SECONDS_MAX = 60
 MEMBERS = ("mon.", "osd.0", "client.admin", "client.rgw")
 RIGHTS = 'caps mon = "allow *"\ncaps osd = "allow *"\ncaps mgr = "allow *"\n'
@@ -73,6 +75,44 @@ class S3Account:
     secret_key: str
 
 
+@dataclass(kw_only=True)
+class Gateway:
+    """The process that speaks S3; what it serves is kept by another one, and survives it."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def freeze(self) -> None:
+        """From now on it accepts connections, and does nothing else."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """There is nobody at its port."""
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self) -> None:
+        """Kill it, if it is there, and start another one."""
+        self.kill()
+        self.process = _spawn(self.folder, *GATEWAY)
+        self.wait()
+
+    def wait(self) -> None:
+        """Until it accepts connections."""
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise RuntimeError(f"the S3 gateway did not start; its logs are in {self.folder}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class S3Server:
     """A running server. `owner` may do everything with its buckets, `stranger` nothing with them."""
@@ -80,6 +120,7 @@ class S3Server:
     endpoint: str
     owner: S3Account
     stranger: S3Account
+    gateway: Gateway
 
     def environment(self, account: S3Account | None = None) -> dict[str, str]:
         """Environment variables that lead any AWS client here, and only here."""
@@ -129,12 +170,13 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         _call(folder, "ceph", "osd", "new", (folder / "osd-uuid").read_text(), "0")
         _call(folder, "ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", (folder / "osd-uuid").read_text())
         running.enter_context(_daemon(folder, "ceph-osd", "-i", "0"))
-        gateway = running.enter_context(_daemon(folder, "radosgw", "-n", "client.rgw"))
+        gateway = Gateway(folder=folder, port=port, process=_spawn(folder, *GATEWAY))
+        running.callback(gateway.kill)
         for account in accounts:
             _make_account(folder, account)
-        _wait_for_port(port, gateway, folder)
+        gateway.wait()
         owner, stranger = accounts
-        yield S3Server(endpoint=f"http://127.0.0.1:{port}", owner=owner, stranger=stranger)
+        yield S3Server(endpoint=f"http://127.0.0.1:{port}", owner=owner, stranger=stranger, gateway=gateway)
 
 
 def _configure(folder: Path, port: int, mon_port: int) -> None:
@@ -162,16 +204,20 @@ def _make_account(folder: Path, account: S3Account) -> None:
 
 
 @contextmanager
-def _daemon(folder: Path, program: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A server process that also ends when this one is killed. Nothing in memory is worth a clean exit."""
-    command = ["setpriv", "--pdeathsig", "KILL", program, "-f", *arguments]
-    with (folder / f"{program}.out").open("wb") as output:
-        process = subprocess.Popen(command, env=_environment(folder), stdout=output, stderr=output)
+def _daemon(folder: Path, program: str, *arguments: str) -> Iterator[None]:
+    process = _spawn(folder, program, *arguments)
     try:
-        yield process
-    finally:
+        yield
+    finally:  # nothing in memory is worth a clean exit
         process.kill()
         process.wait()
+
+
+def _spawn(folder: Path, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """A server process that also ends when this one is killed."""
+    command = ["setpriv", "--pdeathsig", "KILL", program, "-f", *arguments]
+    with (folder / f"{program}.out").open("ab") as output:
+        return subprocess.Popen(command, env=_environment(folder), stdout=output, stderr=output)
 
 
 def _call(folder: Path, *command: str) -> str:
@@ -185,16 +231,6 @@ def _call(folder: Path, *command: str) -> str:
 
 def _environment(folder: Path) -> dict[str, str]:
     return {"PATH": PATH, "CEPH_CONF": str(folder / "ceph.conf"), "HOME": str(folder)}
-
-
-def _wait_for_port(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS_MAX
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    raise RuntimeError(f"the S3 gateway did not start; its logs are in {folder}")
 
 
 def _free_ports(count: int) -> list[int]:

@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import get_ident
 
 import pyarrow as pa
 
@@ -78,7 +79,13 @@ class NodeCache:
             sizes |= {entry.name: _size(Path(entry)) for entry in os.scandir(folder / _SETS)}
 
     def block(
-        self, dataset: str, number: int, fetch: Callable[[], pa.Buffer], fits: Callable[[pa.Buffer], bool]
+        self,
+        dataset: str,
+        number: int,
+        fetch: Callable[[], pa.Buffer],
+        fits: Callable[[pa.Buffer], bool],
+        *,
+        alone: bool = True,
     ) -> pa.Buffer:
         """A block from the disk, or else from `fetch`, and then on the disk if there is room.
 
@@ -87,18 +94,20 @@ class NodeCache:
         Args:
             dataset: the digest of its manifest.
             number: of the block in it.
-            fetch: gets it from the store. Called by one process at a time.
+            fetch: gets it from the store.
             fits: whether these are the bytes that the block must have.
+            alone: one process at a time; others wait for it.
         """
         path = self._folder / _SETS / dataset / f"{number:08x}"
         self._touch(path.parent)
         found = _read(path, fits)
         if found is not None:
             return found
+        lock = zlib.crc32(f"{dataset} {number}".encode()) % _LOCK_FILES
         with ExitStack() as stack:
-            with suppress(OSError):
-                lock = zlib.crc32(f"{dataset} {number}".encode()) % _LOCK_FILES
-                stack.enter_context(_locked(self._folder / _LOCKS / f"{lock:03x}"))
+            if alone:
+                with suppress(OSError):
+                    stack.enter_context(_locked(self._folder / _LOCKS / f"{lock:03x}"))
             found = _read(path, fits)  # another process may have fetched it meanwhile
             if found is None:
                 found = fetch()
@@ -110,12 +119,14 @@ class NodeCache:
         """Put a block on the disk, if there is room."""
         dataset = path.parent.name
         with self._room() as sizes:
+            if path.exists():  # whoever was asked for the same meanwhile was faster
+                return
             self._make_room(sizes, dataset, data.size)
             if sum(sizes.values()) + data.size > self.limit_bytes:
                 return
             sizes[dataset] = sizes.get(dataset, 0) + data.size
         path.parent.mkdir(exist_ok=True)
-        unfinished = path.with_name(f"{path.name}#{os.getpid()}")
+        unfinished = path.with_name(f"{path.name}#{os.getpid()}-{get_ident()}")
         try:
             with unfinished.open("wb") as file:
                 file.write(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Condition, Thread
 
@@ -16,7 +17,7 @@ from workers.data.samples import Addresses, Samples, joined
 from workers.data.schedule import Steps
 from workers.recipe import Batch
 
-_JOIN_SECONDS = 5.0  # a fetch from a store that hangs is left to its own deadline
+_JOIN_SECONDS = 5.0  # for a decode; fetches are left to their own deadlines
 #: Of each virtual rank at once: numpy's calls cost more than what they compute for a few samples. So many in
 #: the end; the first batch must not wait for that.
 _LOOK_UP_SAMPLES = 2048
@@ -99,6 +100,7 @@ class Feed:
         self._ready: deque[_Ready] = deque()
         self._changed = Condition()
         self._ended = False  # the thread puts nothing more: it is done, has failed, or was told to stop
+        self._closed: Future[None] = Future()
         self._error: BaseException | None = None
         self._thread = Thread(target=self._run, name="feed", daemon=True)
         self._thread.start()
@@ -129,7 +131,7 @@ class Feed:
             raise
 
     def close(self) -> None:
-        """Stop the thread and wait for the fetch or decode that it is in, a few seconds at most."""
+        """Stop the thread, and wait for the decode that it is in, a few seconds at most; not for a fetch."""
         self._end(None)
         self._thread.join(_JOIN_SECONDS)
 
@@ -142,6 +144,8 @@ class Feed:
                     ready.decoding.cancel()
             self._ready.clear()
             self._changed.notify_all()
+            if not self._closed.done():
+                self._closed.set_result(None)
 
     def _run(self) -> None:
         try:
@@ -167,7 +171,7 @@ class Feed:
             return not self._ended
 
     def _produce(self) -> Iterator[_Ready]:
-        for request, parts in Prefetcher(self._reader).read(self._requests()):
+        for request, parts in Prefetcher(self._reader, stopped=self._closed).read(self._requests()):
             draws = request.draws
             for place, records, count in zip(request.places, parts, request.counts, strict=True):
                 own, draws = draws[:count], draws[count:]

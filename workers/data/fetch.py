@@ -13,33 +13,53 @@ from workers.data.manifest import BlockSpec
 from workers.errors import DataError, UnreachableError
 from workers.storage import Changed, NotFound
 
+#: After so many wrong answers it is not the wire that is at fault.
 _ATTEMPTS = 4
-_PAUSE_SECONDS = 0.05
+#: A store that is gone for half a minute costs half a minute. Its client has retries of its own, but not for
+#: every way in which a connection can break.
+_PATIENCE_SECONDS = 60.0
+_PAUSE_SECONDS, _PAUSE_SECONDS_MAX = 0.05, 3.0
 #: Not the global generator: that one belongs to recipes, and what it gives must not depend on the network.
 _CHANCE = random.SystemRandom()
 _FIX = "restore the object, or index or pack the data set again: lockstep data verify lists all damage"
 
 
 def fetch(dataset: Dataset, block: BlockSpec) -> pa.Buffer:
-    """The checked bytes of a block. A mismatch is fetched a few times more: the wire may have been at fault.
+    """The checked bytes of a block, asked for again and again while the store has trouble, for a minute.
+
+    A mismatch is fetched a few times more, too: the wire may have been at fault.
 
     Raises:
         DataError: the object is missing, shorter than it should be, changed, or altered.
-        AccessError, UnreachableError: from the store.
+        AccessError, UnreachableError: from the store; also when it keeps sending less than it has.
     """
     if not block.length:
         return pa.py_buffer(b"")
-    data = _read(dataset, block)
-    for attempt in range(1, _ATTEMPTS):
-        if matches(block, data):
-            return data
-        time.sleep(_CHANCE.uniform(0.5, 1.0) * _PAUSE_SECONDS * 2**attempt)
-        data = _read(dataset, block)
-    if data.size != block.length:
-        raise _damaged(dataset, block, f"truncated: {data.size} of {block.length} bytes are there")
-    if not matches(block, data):
-        raise _damaged(dataset, block, "altered: the checksum does not match")
-    return data
+    until = time.monotonic() + _PATIENCE_SECONDS
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            data = _read(dataset, block)
+            if matches(block, data):
+                return data
+            if attempt >= _ATTEMPTS:
+                raise _wrong(dataset, block, data)
+        except UnreachableError:
+            if time.monotonic() > until:
+                raise
+        pause = min(_PAUSE_SECONDS * 2**attempt, _PAUSE_SECONDS_MAX)
+        time.sleep(_CHANCE.uniform(0.5, 1.0) * pause)
+
+
+def _wrong(dataset: Dataset, block: BlockSpec, data: pa.Buffer) -> DataError | UnreachableError:
+    """What is the matter with these bytes: the object, or the store."""
+    if data.size == block.length:
+        return _damaged(dataset, block, "altered: the checksum does not match")
+    there = f"{data.size} of {block.length} bytes"
+    if dataset.store.head(block.object).size < block.offset + block.length:
+        return _damaged(dataset, block, f"truncated: {there} are there")
+    return UnreachableError(f"the store answers with {there}", where=dataset.address(block))
 
 
 def matches(block: BlockSpec, data: pa.Buffer) -> bool:
@@ -59,7 +79,10 @@ def _read(dataset: Dataset, block: BlockSpec) -> pa.Buffer:
         raise _damaged(dataset, block, "the object has changed since it was indexed") from error
     except UnreachableError as error:
         # A range that begins beyond the end is refused in each store's own words.
-        size = dataset.store.head(block.object).size
+        try:
+            size = dataset.store.head(block.object).size
+        except UnreachableError:
+            raise error from None
         if size >= block.offset + block.length:
             raise
         raise _damaged(dataset, block, f"truncated: the object ends at byte {size}") from error

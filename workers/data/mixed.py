@@ -35,10 +35,11 @@ class MixedReader:
             mine = sources == source
             part = self._readers[source].begin(blocks[mine] - self._first_block[source], rows[mine])
             places[mine] = part.places + count
-            count += len(part.blocks)
+            count += len(part.flights)
             begun.append(part)
         return Gathering(
-            blocks=[block for part in begun for block in part.blocks],
+            readers=[reader for part in begun for reader in part.readers],
+            flights=[flight for part in begun for flight in part.flights],
             places=places,
             rows=np.asarray(rows),
             missing_bytes=sum(part.missing_bytes for part in begun),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -53,38 +54,56 @@ class Prefetcher:
     Args:
         reader: of the data set.
         budget_bytes: see `BUDGET_BYTES`.
+        stopped: once it is done, nobody wants anything any more.
 
     Attributes:
         depth: requests that are begun ahead at the moment.
     """
 
-    def __init__(self, reader: Reader, budget_bytes: int = BUDGET_BYTES) -> None:
-        self._reader, self._budget = reader, budget_bytes
+    def __init__(
+        self,
+        reader: Reader,
+        budget_bytes: int = BUDGET_BYTES,
+        stopped: Future[None] | None = None,
+    ) -> None:
+        self._reader, self._budget, self._stopped = reader, budget_bytes, stopped
         self.depth = _DEPTH_MIN
 
     def read(self, requests: Iterable[R]) -> Iterator[tuple[R, Iterable[pa.RecordBatch | None]]]:
         """Each request with the samples of each of its micro-batches, in order; None for one without any.
 
-        Iterating over those raises what fetching them raised, at the first one that it concerns.
+        Iterating over those raises what fetching them raised, at the first one that it concerns. Ends early
+        when it is stopped.
         """
         ahead: deque[tuple[R, Gathering | None]] = deque()
         missing = 0  # bytes of those
-        for request in requests:
-            begun = self._reader.begin(request.blocks, request.rows) if len(request.blocks) else None
-            ahead.append((request, begun))
-            missing += begun.missing_bytes if begun is not None else 0
-            while len(ahead) > 1 and (len(ahead) > self.depth or missing > self._budget):
-                request, first = ahead.popleft()
-                missing -= first.missing_bytes if first is not None else 0
-                yield self._arrived(request, first)
-        for request, first in ahead:
-            yield self._arrived(request, first)
+        try:
+            for request in requests:
+                begun = self._reader.begin(request.blocks, request.rows) if len(request.blocks) else None
+                ahead.append((request, begun))
+                missing += begun.missing_bytes if begun is not None else 0
+                while len(ahead) > 1 and (len(ahead) > self.depth or missing > self._budget):
+                    request, first = ahead.popleft()
+                    missing -= first.missing_bytes if first is not None else 0
+                    yield self._arrived(request, first)
+            while ahead:
+                yield self._arrived(*ahead.popleft())
+        except _Stopped:
+            return
+        finally:
+            if self._stopped is not None and self._stopped.done():
+                for _, begun in ahead:
+                    if begun is not None:
+                        begun.cancel()
 
     def _arrived(self, request: R, begun: Gathering | None) -> tuple[R, Iterable[pa.RecordBatch | None]]:
         if begun is None:
             return request, [None] * len(request.counts)
         if not begun.is_there:
             self.depth = min(2 * self.depth, _DEPTH_MAX)
+            if not begun.wait(self._stopped):
+                begun.cancel()
+                raise _Stopped
         try:
             parts = iter(begun.parts([count for count in request.counts if count]))
         except LockstepError:
@@ -98,3 +117,7 @@ def _one_by_one(request: Request, begun: Gathering) -> Iterator[pa.RecordBatch |
     for count in request.counts:
         yield begun.piece(start, count).parts([count])[0] if count else None
         start += count
+
+
+class _Stopped(Exception):
+    """There is nobody any more who wants the samples."""

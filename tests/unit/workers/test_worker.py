@@ -31,7 +31,7 @@ class Line(Recipe):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> None:
-    """As the workers here have it: what they set holds for all new threads of this process, but not for the one
+    """What workers here set holds for all new threads of this process, but not for the one
     that runs the tests, and others compare bits between those."""
     torch.set_num_threads(1)
 

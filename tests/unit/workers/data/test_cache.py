@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -153,6 +154,20 @@ def test_whoever_is_killed_in_a_fetch_leaves_no_lock(tmp_path, origin):
         holder.kill()
         holder.wait()
         holder.stdout.close()
+
+
+def test_who_asks_a_second_time_waits_for_nobody_and_what_is_there_counts_once(tmp_path, origin):
+    cache = NodeCache(tmp_path, LIMIT)
+
+    def slow() -> pa.Buffer:
+        again = cache.block(SET, 0, origin.fetch(0), fits(0), alone=False)
+        assert again.to_pybytes() == bytes_of(0)
+        return again
+
+    assert cache.block(SET, 0, slow, fits(0)).to_pybytes() == bytes_of(0)
+    assert json.loads((tmp_path / "sizes.json").read_text()) == {SET: 1000}
+    assert len(list((tmp_path / "sets" / SET).iterdir())) == 1
+    assert origin.fetched == [0]
 
 
 RACER = """

@@ -3,6 +3,7 @@
 import threading
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.datasets import number_set
+from tests.support.stores import FaultyStore
 from workers import Recipe
 from workers.data.dataset import Dataset
 from workers.data.decoder import Decoder
@@ -142,6 +144,24 @@ def test_closing_a_full_feed_is_prompt_and_leaves_no_thread(dataset: Dataset) ->
     assert not [thread for thread in threading.enumerate() if thread.name == "feed"]
     with pytest.raises(RuntimeError, match="ends before"):
         it.take(0, 1)
+
+
+def test_closing_does_not_wait_for_a_store_that_hangs(dataset: Dataset) -> None:
+    asked, answers = threading.Semaphore(0), threading.Event()
+
+    def hangs(number: int, data: memoryview) -> memoryview:
+        asked.release()
+        answers.wait(30)
+        return data
+
+    store = FaultyStore(dataset.store.uri, hangs)
+    it = feed(replace(dataset, store=store), Plain(), [0], 0, STEPS)
+    assert asked.acquire(timeout=10)
+    begin = time.perf_counter()
+    it.close()
+    assert time.perf_counter() - begin < 1
+    assert not [thread for thread in threading.enumerate() if thread.name == "feed"]
+    answers.set()
 
 
 def test_a_recipe_that_raises_does_so_at_its_batch_with_its_own_traceback(dataset: Dataset) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -49,6 +51,13 @@ class FakeGathering:
 
     def __init__(self, is_there: bool) -> None:
         self.is_there = is_there
+        self.cancelled = False
+
+    def wait(self, stopped: Future[None] | None) -> bool:
+        return stopped is None or not stopped.done()
+
+    def cancel(self) -> None:
+        self.cancelled = True
 
     def parts(self, counts: list[int]) -> list[pa.RecordBatch]:
         return [pa.record_batch({"number": [0] * count}) for count in counts]
@@ -59,10 +68,12 @@ class FakeReader:
 
     def __init__(self, *, fast: bool) -> None:
         self.fast, self.begun = fast, 0
+        self.gatherings: list[FakeGathering] = []
 
     def begin(self, blocks: np.ndarray, rows: np.ndarray) -> FakeGathering:
         self.begun += 1
-        return FakeGathering(self.fast)
+        self.gatherings.append(FakeGathering(self.fast))
+        return self.gatherings[-1]
 
 
 ONE = Request(epoch=0, blocks=np.array([0]), rows=np.array([3]), counts=(1,))
@@ -99,3 +110,19 @@ def test_no_more_is_on_its_way_than_the_budget_allows(budget, ahead):
         next(samples)
         assert reader.begun - number <= ahead + 1
     assert len(list(samples)) == 70
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_whoever_stops_gives_up_all_that_was_begun_ahead(fast):
+    reader, stopped = FakeReader(fast=fast), Future[None]()
+    samples = Prefetcher(reader, stopped=stopped).read([ONE] * 100)  # type: ignore[arg-type]
+    for _ in range(5):
+        next(samples)
+    assert not any(gathering.cancelled for gathering in reader.gatherings)
+    stopped.set_result(None)
+    if fast:  # nobody waits: the consumer goes away
+        samples.close()
+    else:
+        assert list(samples) == []
+    assert all(gathering.cancelled for gathering in reader.gatherings[5:])
+    assert len(reader.gatherings) < 100

@@ -1,5 +1,6 @@
 """Samples come in the order asked for, from blocks that were fetched once and checked."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from hypothesis import strategies as st
 
 from tests.support.datasets import number_set, numbers, raw_files
 from tests.support.stores import Fault, FaultyStore
+from workers.data.cache import NodeCache
 from workers.data.dataset import Dataset
 from workers.data.index import index
 from workers.data.order import locate
 from workers.data.reader import BlockReader
-from workers.errors import DataError
+from workers.errors import DataError, UnreachableError
 
 ROWS = 500
 
@@ -79,11 +81,71 @@ def test_an_answer_that_is_cut_short_a_few_times_is_fetched_again(dataset: Datas
 
 
 def test_a_block_that_failed_is_tried_anew_when_asked_for_again(dataset: Dataset) -> None:
-    counted, _ = faulty(dataset, lambda number, data: data[:10] if number <= 4 else data)
+    counted, _ = faulty(dataset, lambda number, data: memoryview(bytes(len(data))) if number <= 4 else data)
     reader = BlockReader(counted)
-    with pytest.raises(DataError, match="truncated"):
+    with pytest.raises(DataError, match="altered"):
         gather(reader, [7])
     assert gather(reader, [7]) == [7]
+
+
+def test_a_store_that_sends_less_than_it_has_is_out_of_order_and_not_the_data(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted, _ = faulty(dataset, lambda number, data: data[:10] if number <= 6 else data)
+    assert gather(BlockReader(counted), [7]) == [7]
+    monkeypatch.setattr("workers.data.fetch._PATIENCE_SECONDS", 0.1)
+    counted, _ = faulty(dataset, lambda number, data: data[:10])
+    with pytest.raises(UnreachableError, match="answers with 10 of"):
+        gather(BlockReader(counted), [7])
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_read_that_hangs_is_overtaken_by_a_second_one_that_is_checked_too(tmp_path, wrong) -> None:
+    dataset = number_set(tmp_path / "set", 3 * ROWS)
+    hangs, victim = threading.Event(), dataset.manifest.block(len(dataset.manifest) // 2)
+    place = (victim.object, victim.offset)
+    expected = dataset.store.get_range(*place, victim.length)
+
+    def fault(number: int, data: memoryview) -> memoryview:
+        if data != expected or number > 2:
+            return data
+        if number == 1:
+            hangs.wait(30)
+        return memoryview(bytes(len(data))) if wrong else data
+
+    slow, store = faulty(dataset, fault)
+    reader = BlockReader(slow, on_disk=NodeCache(tmp_path / "cache", 1 << 30))
+    its_first = int(dataset.manifest.first_row[victim.number])
+    for first in dataset.manifest.first_row.tolist():
+        if first != its_first:
+            gather(reader, [first])
+    assert gather(reader, [its_first]) == [its_first]
+    assert reader.flights.hedged >= 1
+    assert store.reads[place] == (3 if wrong else 2)
+    beside = BlockReader(slow, on_disk=NodeCache(tmp_path / "cache", 1 << 30))
+    assert gather(beside, [its_first]) == [its_first]
+    assert store.reads[place] == (3 if wrong else 2), "it is on the disk"
+    hangs.set()
+    reader.close()
+
+
+def test_a_block_that_another_gathering_gave_up_is_asked_for_again(dataset: Dataset) -> None:
+    hangs = threading.Event()
+
+    def fault(number: int, data: memoryview) -> memoryview:
+        hangs.wait(30)
+        return data
+
+    slow, _ = faulty(dataset, fault)
+    reader = BlockReader(slow)
+    blocks = np.arange(40)
+    one, other = (reader.begin(blocks, np.zeros(40, dtype=np.int64)) for _ in range(2))
+    one.cancel()
+    assert [flight.cancelled for flight in other.flights] == [False] * 32 + [True] * 8
+    hangs.set()
+    first = [int(row) for row in dataset.manifest.first_row[:40]]
+    assert other.parts([40])[0]["number"].to_pylist() == first
+    reader.close()
 
 
 def damaged(tmp_path: Path, change: str) -> Dataset:
