@@ -10,6 +10,7 @@ from threading import Condition, Thread
 import numpy as np
 
 from workers.data.decoder import Decoder
+from workers.data.manifest import Manifest
 from workers.data.order import OrderSettings, SampleOrder
 from workers.data.permutation import Int64
 from workers.data.prefetch import Prefetcher, Request
@@ -23,9 +24,10 @@ _JOIN_SECONDS = 5.0  # a fetch from a store that hangs is left to its own deadli
 _LOOK_UP_SAMPLES = 2048
 #: Micro-batches that are this small together are read together, those of several steps too. Not at first: a
 #: step, then twice as many each time.
-_TOGETHER_SAMPLES = 64
-#: Micro-batches to have ready, at least.
-_DEPTH = 4
+_TOGETHER_SAMPLES, _TOGETHER_BYTES, _TOGETHER_BATCHES = 2048, 2 << 20, 64
+#: Micro-batches to have ready: as many as this is, and not fewer. What decoding makes of a small sample may
+#: be large, so this has nothing to do with what is read together.
+_READY_SAMPLES, _READY_BATCHES = 128, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ class Feed:
         vranks: the hosted virtual ranks, in the order in which a step takes them.
         start_step: the first step, counted from 0.
         stop_step: the step after the last.
-        depth: micro-batches to have ready, at least 1; by default enough for what is read together, twice.
+        depth: micro-batches to have ready, at least 1; by default a few, or more where they are small.
     """
 
     def __init__(
@@ -94,10 +96,10 @@ class Feed:
         self._reader, self._order, self._schedule, self._decoder = reader, order, schedule, decoder
         self._vranks = tuple(vranks)
         self._steps = range(start_step, stop_step)
-        together = max(1, _TOGETHER_SAMPLES // schedule.micro_batch)
+        together = _read_together(reader.dataset.manifest, schedule.micro_batch)
         self._groups = [self._vranks[i : i + together] for i in range(0, len(vranks), together)]
         self._steps_together = max(1, together // len(vranks))
-        self._depth = max(_DEPTH, 2 * together) if depth is None else depth
+        self._depth = depth or max(_READY_BATCHES, _READY_SAMPLES // schedule.micro_batch)
         self._ready: deque[_Ready] = deque()
         self._changed = Condition()
         self._ended = False  # the thread puts nothing more: it is done, has failed, or was told to stop
@@ -207,3 +209,9 @@ class Feed:
             first, last = order.span(vrank)
             of[vrank] = order.addresses(vrank, min(start, last - first), min(stop, last - first))
         return _Addresses(start=start, stop=stop, of=of)
+
+
+def _read_together(manifest: Manifest, micro_batch: int) -> int:
+    """Micro-batches that are read together in the end."""
+    samples = min(_TOGETHER_SAMPLES, _TOGETHER_BYTES * manifest.rows // max(1, manifest.bytes))
+    return min(max(1, samples // micro_batch), _TOGETHER_BATCHES)

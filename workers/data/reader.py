@@ -20,6 +20,8 @@ from workers.data.permutation import Int64
 from workers.errors import DataError
 
 CACHE_BYTES = 1 << 30
+#: Samples that are this large on average are copied one by one: a call each costs less than a second copy.
+_LARGE_BYTES = 16 << 10
 _FETCHES_AT_ONCE = 32  # small objects need many: each waits for its own answer
 
 
@@ -58,9 +60,13 @@ class BlockReader:
         """Start to fetch what `gather` would return, without waiting for it."""
         distinct, places = np.unique(blocks, return_inverse=True)
         wanted = [self._want(block) for block in distinct.tolist()]
-        lengths = self.dataset.manifest.lengths[distinct].tolist()
-        missing = sum(size for size, block in zip(lengths, wanted, strict=True) if not block.done())
-        return Gathering(blocks=wanted, places=places, rows=np.asarray(rows), missing_bytes=missing)
+        manifest = self.dataset.manifest
+        lengths = manifest.lengths[distinct]
+        missing = sum(size for size, block in zip(lengths.tolist(), wanted, strict=True) if not block.done())
+        large = bool(lengths.sum() >= _LARGE_BYTES * manifest.block_rows[distinct].sum())
+        return Gathering(
+            blocks=wanted, places=places, rows=np.asarray(rows), missing_bytes=missing, large=large
+        )
 
     def close(self) -> None:
         """Give up fetches that have not begun; does not wait for those that have."""
@@ -114,6 +120,7 @@ class Gathering:
     places: Int64  # each sample's block
     rows: Int64  # each sample's row in it
     missing_bytes: int  # of blocks that had to be fetched, or were on their way
+    large: bool  # samples on average; decides how they are copied, not what comes out
 
     @property
     def is_there(self) -> bool:
@@ -126,6 +133,8 @@ class Gathering:
         Args:
             counts: samples in each part, at least 1; in all, as many as there are.
         """
+        if self.large:
+            return self._one_by_one(counts)
         order = np.argsort(self.places, kind="stable")
         bounds = np.searchsorted(self.places[order], np.arange(len(self.blocks) + 1))
         picked = [
@@ -136,6 +145,19 @@ class Gathering:
         back[order] = np.arange(len(order))
         together = pa.concat_batches(picked)
         return [together.take(pa.array(places)) for places in np.split(back, np.cumsum(counts)[:-1])]
+
+    def _one_by_one(self, counts: Sequence[int]) -> list[pa.RecordBatch]:
+        blocks = [block.result() for block in self.blocks]
+        addresses = zip(self.places.tolist(), self.rows.tolist(), strict=True)
+        samples = [blocks[place].slice(row, 1) for place, row in addresses]
+        return [
+            _joined(samples[end - count : end]) for count, end in zip(counts, np.cumsum(counts), strict=True)
+        ]
+
+
+def _joined(samples: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Samples in fresh memory; a single one would not be copied by joining it."""
+    return pa.concat_batches(samples) if len(samples) > 1 else samples[0].take(pa.array([0]))
 
 
 def _failed(future: Future[pa.RecordBatch]) -> bool:
