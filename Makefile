@@ -45,11 +45,14 @@ format: $(INSTALLED) ## format the code, and mend what can be mended
 types: $(INSTALLED) ## check types
 	$(BIN)/mypy
 
-bench: $(INSTALLED) ## measure steps/s beside PyTorch DDP, and recovery beside Ray Train and torchrun
+bench: $(INSTALLED) ## measure steps/s, recovery, and reading of data, beside those that do the same
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps mosaicml-streaming
 	$(BIN)/python benchmarks/ddp_overhead.py
 	$(BIN)/python benchmarks/recovery.py
 	$(BIN)/python benchmarks/resize.py
+	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/data_resume.py
 
 clean: ## remove what tools and demos leave behind; .venv stays
 	rm -rf demo-runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

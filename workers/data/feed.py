@@ -23,9 +23,10 @@ _JOIN_SECONDS = 5.0  # for a decode; fetches are left to their own deadlines
 _LOOK_UP_SAMPLES = 2048
 #: Micro-batches that are this small together are read together, those of several steps too. Not at first: a
 #: step, then twice as many each time.
-_TOGETHER_SAMPLES = 64
-#: Micro-batches to have ready, at least.
-_DEPTH = 4
+_TOGETHER_SAMPLES, _TOGETHER_BYTES, _TOGETHER_BATCHES = 2048, 2 << 20, 64
+#: Micro-batches to have ready: as many as this is, and not fewer. What decoding makes of a small sample may
+#: be large, so this has nothing to do with what is read together.
+_READY_SAMPLES, _READY_BATCHES = 128, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +71,8 @@ class Feed:
         start_step: the first step, counted from 0.
         stop_step: the step after the last.
         left_out: numbers of blocks whose samples are not taken.
-        depth: micro-batches to have ready, at least 1; by default enough for what is read together, twice,
-            and for a decoder that works on several at once.
+        depth: micro-batches to have ready, at least 1; by default a few, or more where they are small, and
+            enough for a decoder that works on several at once.
     """
 
     def __init__(
@@ -93,10 +94,11 @@ class Feed:
         self._vranks = tuple(vranks)
         self._left_out = np.array(left_out, dtype=np.int64)
         self._steps = range(start_step, stop_step)
-        together = max(1, _TOGETHER_SAMPLES // schedule.micro_batch)
+        together = _read_together(reader.sample_bytes, schedule.micro_batch)
         self._groups = [self._vranks[i : i + together] for i in range(0, len(vranks), together)]
         self._steps_together = max(1, together // len(vranks))
-        self._depth = max(_DEPTH, 2 * together, decoder.ahead) if depth is None else depth
+        fewest = max(_READY_BATCHES, _READY_SAMPLES // schedule.micro_batch, decoder.ahead)
+        self._depth = fewest if depth is None else depth
         self._ready: deque[_Ready] = deque()
         self._changed = Condition()
         self._ended = False  # the thread puts nothing more: it is done, has failed, or was told to stop
@@ -221,3 +223,9 @@ class Feed:
         stop = start + steps * self._schedule.micro_batch
         of = {vrank: self._samples.find(epoch, vrank, start, stop) for vrank in self._vranks}
         return _Found(start=start, stop=stop, of=of)
+
+
+def _read_together(sample_bytes: float, micro_batch: int) -> int:
+    """Micro-batches that are read together in the end."""
+    samples = min(_TOGETHER_SAMPLES, int(_TOGETHER_BYTES / max(1.0, sample_bytes)))
+    return min(max(1, samples // micro_batch), _TOGETHER_BATCHES)

@@ -25,6 +25,11 @@ class MixedReader:
         self._readers = readers
         self._first_block = edges(np.array([len(reader.dataset.manifest) for reader in readers]))
 
+    @property
+    def sample_bytes(self) -> float:
+        """Stored bytes of a sample of whichever source has the largest, on average."""
+        return max(reader.sample_bytes for reader in self._readers)
+
     def begin(self, blocks: Int64, rows: Int64) -> Gathering:
         """Start to fetch samples; see `workers.data.reader.BlockReader.begin`. Blocks are counted through."""
         sources = np.searchsorted(self._first_block, blocks, side="right") - 1
@@ -43,6 +48,7 @@ class MixedReader:
             places=places,
             rows=np.asarray(rows),
             missing_bytes=sum(part.missing_bytes for part in begun),
+            large=any(part.large for part in begun),
         )
 
     def close(self) -> None:

@@ -41,6 +41,10 @@ R = TypeVar("R", bound=Request)
 class Reader(Protocol):
     """Fetches samples by address."""
 
+    @property
+    def sample_bytes(self) -> float:
+        """Stored bytes of a sample, about."""
+
     def begin(self, blocks: Int64, rows: Int64) -> Gathering:
         """Start to fetch the samples at `rows` of `blocks`, at least one, without waiting for them."""
 

@@ -21,6 +21,8 @@ from workers.data.permutation import Int64
 from workers.errors import DamagedBlockError, DataError
 
 CACHE_BYTES = 1 << 30
+#: Samples that are this large on average are copied one by one: a call each costs less than a second copy.
+_LARGE_BYTES = 16 << 10
 
 
 class BlockReader:
@@ -53,6 +55,11 @@ class BlockReader:
         self._lock = Lock()
         self.flights = Flights(self._load)
 
+    @property
+    def sample_bytes(self) -> float:
+        """Stored bytes of a sample, on average."""
+        return self.dataset.manifest.bytes / max(1, self.dataset.rows)
+
     def gather(self, blocks: Int64, rows: Int64) -> pa.RecordBatch:
         """The samples at `rows` of `blocks`, in this order; at least one.
 
@@ -66,14 +73,18 @@ class BlockReader:
         """Start to fetch what `gather` would return, without waiting for it."""
         distinct, places = np.unique(blocks, return_inverse=True)
         wanted = [self.want(block) for block in distinct.tolist()]
-        lengths = self.dataset.manifest.lengths[distinct].tolist()
-        missing = sum(size for size, it in zip(lengths, wanted, strict=True) if not it.arrived.done())
+        manifest = self.dataset.manifest
+        lengths = manifest.lengths[distinct]
+        missing = sum(
+            size for size, it in zip(lengths.tolist(), wanted, strict=True) if not it.arrived.done()
+        )
         return Gathering(
             readers=[self] * len(wanted),
             flights=wanted,
             places=places,
             rows=np.asarray(rows),
             missing_bytes=missing,
+            large=bool(lengths.sum() >= _LARGE_BYTES * manifest.block_rows[distinct].sum()),
         )
 
     def close(self) -> None:
@@ -142,6 +153,7 @@ class Gathering:
     places: Int64  # each sample's block
     rows: Int64  # each sample's row in it
     missing_bytes: int  # of blocks that had to be fetched, or were on their way
+    large: bool  # samples on average; decides how they are copied, not what comes out
 
     @property
     def is_there(self) -> bool:
@@ -176,6 +188,7 @@ class Gathering:
             places=places,
             rows=self.rows[inside],
             missing_bytes=0,
+            large=self.large,
         )
 
     def parts(self, counts: Sequence[int]) -> list[pa.RecordBatch]:
@@ -185,6 +198,8 @@ class Gathering:
             counts: samples in each part, at least 1; in all, as many as there are.
         """
         self.wait()
+        if self.large:
+            return self._one_by_one(counts)
         order = np.argsort(self.places, kind="stable")
         bounds = np.searchsorted(self.places[order], np.arange(len(self.flights) + 1))
         picked = [
@@ -195,3 +210,16 @@ class Gathering:
         back[order] = np.arange(len(order))
         together = pa.concat_batches(picked)
         return [together.take(pa.array(places)) for places in np.split(back, np.cumsum(counts)[:-1])]
+
+    def _one_by_one(self, counts: Sequence[int]) -> list[pa.RecordBatch]:
+        blocks = [flight.arrived.result() for flight in self.flights]
+        addresses = zip(self.places.tolist(), self.rows.tolist(), strict=True)
+        samples = [blocks[place].slice(row, 1) for place, row in addresses]
+        return [
+            _joined(samples[end - count : end]) for count, end in zip(counts, np.cumsum(counts), strict=True)
+        ]
+
+
+def _joined(samples: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Samples in fresh memory; a single one would not be copied by joining it."""
+    return pa.concat_batches(samples) if len(samples) > 1 else samples[0].take(pa.array([0]))

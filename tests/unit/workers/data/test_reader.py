@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from workers.data.dataset import Dataset
 from workers.data.index import index
 from workers.data.order import locate
 from workers.data.reader import BlockReader
+from workers.data.shards import write_shards
 from workers.errors import DataError, UnreachableError
 
 ROWS = 500
@@ -44,6 +46,43 @@ def test_samples_come_in_the_order_asked_for(dataset: Dataset, ids: list[int], c
     everything = list(numbers(ROWS))
     assert reader.gather(blocks, rows).to_pylist() == [everything[n] for n in ids]
     reader.close()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    ids=st.lists(st.integers(0, 39), min_size=1, max_size=20), cuts=st.lists(st.integers(1, 5), max_size=20)
+)
+def test_large_samples_come_in_parts_of_their_own_too(
+    large: Dataset, ids: list[int], cuts: list[int]
+) -> None:
+    counts = []
+    for cut in [*cuts, len(ids)]:
+        counts.append(min(cut, len(ids) - sum(counts)))
+    counts = [count for count in counts if count]
+    blocks, rows = locate(large.manifest.edges, np.array(ids))
+    reader = BlockReader(large)
+    parts = reader.begin(blocks, rows).parts(counts)
+    assert [part.num_rows for part in parts] == counts
+    assert [row["payload"] for part in parts for row in part.to_pylist()] == [payload(n) for n in ids]
+    for part in parts:
+        offsets, data = part["payload"].buffers()[1:]
+        assert part["payload"].offset == 0
+        assert offsets.address % 64 == data.address % 64 == 0
+        assert data.size < sum(map(len, part["payload"].to_pylist())) + 64  # and not the block's
+    reader.close()
+
+
+def payload(number: int) -> bytes:
+    return b"%03d" % number * (6000 + 100 * number)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    uri = tmp_path_factory.mktemp("large").as_uri()
+    write_shards(
+        ({"payload": payload(n)} for n in range(40)), pa.schema([("payload", pa.large_binary())]), uri
+    )
+    return Dataset.open(uri)
 
 
 def test_each_block_is_fetched_once_while_it_fits_in_memory(dataset: Dataset) -> None:
