@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.checkpoints import flip
 from tests.support.datasets import number_set
 from workers.data.dataset import Dataset
 from workers.data.order import locate
 from workers.data.prefetch import Prefetcher, Request
 from workers.data.reader import BlockReader
+from workers.errors import DamagedBlockError
 
 ROWS = 200
 
@@ -126,3 +128,20 @@ def test_whoever_stops_gives_up_all_that_was_begun_ahead(fast):
         assert list(samples) == []
     assert all(gathering.cancelled for gathering in reader.gatherings[5:])
     assert len(reader.gatherings) < 100
+
+
+def test_what_is_wrong_with_one_micro_batch_is_no_matter_of_those_before_it(tmp_path):
+    dataset = number_set(tmp_path, ROWS)
+    last = dataset.manifest.block(len(dataset.manifest) - 1)
+    flip(tmp_path / last.object, last.offset + last.length - 20)
+    [(_, parts)] = Prefetcher(BlockReader(dataset)).read([request(dataset, [[0, 1], [], [5], [ROWS - 1, 2]])])
+    found = iter(parts)
+    assert [
+        part and part.column("number").to_pylist() for part in (next(found), next(found), next(found))
+    ] == [
+        [0, 1],
+        None,
+        [5],
+    ]
+    with pytest.raises(DamagedBlockError):
+        next(found)
