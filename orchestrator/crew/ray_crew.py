@@ -64,6 +64,7 @@ class _Actor:
     heard: int = 0  # the number of the last event
     pid: int | None = None
     node: str | None = None
+    ready: bool = False
 
 
 class RayCrew:
@@ -119,6 +120,8 @@ class RayCrew:
             self._poll(worker)
         for worker in _due(self._unexplained):
             ray.kill(self._actors[worker].handle)
+        if not all(actor.ready for actor in self._actors.values()):
+            self._standbys.disturbed()
         self._standbys.keep({actor.node for actor in self._actors.values() if actor.node is not None})
         with suppress(Empty):
             self._take(self._arrived.get(timeout=0 if self._news else timeout))
@@ -253,6 +256,7 @@ class RayCrew:
                 else:
                     handle = self._actors[worker].handle
                     self._buddies.joined(worker, event.node_id, event.pid, handle)
+                self._actors[worker].ready = True
                 self._standbys.disturbed()
 
     def _take(self, arrived: _Answer | str) -> None:
