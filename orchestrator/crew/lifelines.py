@@ -74,9 +74,11 @@ class Lifelines:
 
     async def _watch(self, worker: str, address: str) -> None:
         host, port = address.rsplit(":", 1)
-        connecting = asyncio.open_connection(host, int(port))
         try:
-            reader, writer = await asyncio.wait_for(connecting, _CONNECT_SECONDS)
+            async with asyncio.timeout(
+                _CONNECT_SECONDS
+            ):  # `wait_for` may swallow a cancellation
+                reader, writer = await asyncio.open_connection(host, int(port))
             with closing(writer), suppress(OSError):  # reset: as good as closed
                 while await reader.read(_BYTES):
                     pass
