@@ -75,9 +75,7 @@ class Lifelines:
     async def _watch(self, worker: str, address: str) -> None:
         host, port = address.rsplit(":", 1)
         try:
-            async with asyncio.timeout(
-                _CONNECT_SECONDS
-            ):  # `wait_for` may swallow a cancellation
+            async with asyncio.timeout(_CONNECT_SECONDS):  # `wait_for` may swallow a cancellation
                 reader, writer = await asyncio.open_connection(host, int(port))
             with closing(writer), suppress(OSError):  # reset: as good as closed
                 while await reader.read(_BYTES):
