@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
@@ -21,8 +20,6 @@ from workers.data.decoding import wire
 from workers.data.permutation import Int64
 from workers.errors import RecipeError
 from workers.recipe import Recipe
-
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +50,6 @@ class Answer:
 def main(file_descriptor: int) -> None:
     """Answer the tasks that arrive at this socket, for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is its parent's business
-    _die_with_parent()
     channel = socket.socket(fileno=file_descriptor)
     messages: SimpleQueue[Any] = SimpleQueue()
     Thread(target=_listen, args=(channel, messages), daemon=True).start()
@@ -71,12 +67,6 @@ def _listen(channel: socket.socket, messages: SimpleQueue[Any]) -> None:
         while True:
             messages.put(wire.receive(channel))
     os._exit(0)
-
-
-def _die_with_parent() -> None:
-    """Also when stopped, or in code that never lets go of the interpreter. Where the system can do that."""
-    with suppress(OSError, AttributeError):  # not Linux
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _prepared(setup: Setup) -> Decoder | Answer:

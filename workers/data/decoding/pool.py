@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -23,10 +24,7 @@ from workers.recipe import Batch, Recipe
 _TRIES = 3
 _NAMED_SAMPLES = 8
 #: A fresh interpreter, and never a fork: this process has threads, and clients that do not survive one.
-_START = (
-    "import sys; sys.path[:] = sys.argv[2:]\n"
-    "from workers.data.decoding.child import main; main(int(sys.argv[1]))"
-)
+_START = Path(__file__).with_name("start.py")
 
 
 class ProcessDecoder:
@@ -114,7 +112,7 @@ class _Child:
     def __init__(self) -> None:
         self._channel, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-c", _START, str(theirs.fileno()), *sys.path]
+            command = [sys.executable, str(_START), str(theirs.fileno()), *sys.path]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), close_fds=True
             )

@@ -235,17 +235,22 @@ def assert_all_end(pidfds: list[int]) -> None:
 
 PARENT = """
 import sys
+import time
 from functools import partial
+from pathlib import Path
 import numpy as np
 from tests.support.datasets import number_records
 from tests.support.recipes_decode import Misbehaves
 from workers.data.decoding.pool import ProcessDecoder
 
 if __name__ == "__main__":
-    processes = ProcessDecoder(partial(Misbehaves, how=sys.argv[1], at=4), 0, 2)
+    how, begun = sys.argv[1:]
+    processes = ProcessDecoder(partial(Misbehaves, how=how, at=4, once=begun), 0, 2)
     idle = processes.begin(0, number_records(0, 2), np.arange(2))
     busy = processes.begin(0, number_records(4, 1), np.arange(4, 5))
     idle.result()
+    while not Path(begun).exists():
+        time.sleep(0.01)
     print(*processes.pids, flush=True)
     busy.result()
 """
@@ -255,7 +260,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(("how", "stopped"), [("hang", False), ("spin", False), ("hang", True)])
 def test_processes_end_with_their_parent_however_it_ends(tmp_path: Path, how: str, stopped: bool) -> None:
     (tmp_path / "parent.py").write_text(PARENT)
-    command = [sys.executable, str(tmp_path / "parent.py"), how]
+    command = [sys.executable, str(tmp_path / "parent.py"), how, str(tmp_path / "begun")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
