@@ -11,6 +11,7 @@ from workers.data.dataset import Dataset
 from workers.data.decoder import Decoder
 from workers.data.evaluation import evaluation_batches
 from workers.data.feed import Feed as DatasetFeed
+from workers.data.memory import keep_freed_memory
 from workers.data.order import OrderSettings
 from workers.data.reader import BlockReader
 from workers.data.schedule import Schedule
@@ -64,6 +65,7 @@ class StoredData:
     def __init__(self, job: TrainJob, dataset: Dataset, recipe: Recipe) -> None:
         if job.train is None:
             raise ValueError("the job names no training set")
+        keep_freed_memory()
         self._job = job
         self._reader = BlockReader(dataset, on_disk=node_cache(dataset.store.uri))
         self._decoder = Decoder(recipe, job.seed)
