@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from workers.data.permutation import Int64
+from workers.data.reader import Records, joined
 from workers.numerics.randomness import derive
 from workers.recipe import Batch, Recipe, Sample
 
@@ -34,7 +34,7 @@ class Decoder:
         self._recipe = recipe
         self._seed = seed
 
-    def __call__(self, epoch: int, records: pa.RecordBatch, sample_ids: Int64) -> Batch:
+    def __call__(self, epoch: int, records: Records, sample_ids: Int64) -> Batch:
         """Decode a micro-batch.
 
         Args:
@@ -46,7 +46,7 @@ class Decoder:
             Whatever the recipe raises.
         """
         if self._recipe.decode_batch is not None:
-            return aligned(self._recipe.decode_batch(records))
+            return aligned(self._recipe.decode_batch(joined(records)))
         samples: list[Any] = records.to_pylist()
         if self._decodes:
             samples = self._decode(epoch, samples, sample_ids.tolist())

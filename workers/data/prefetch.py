@@ -7,10 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-import pyarrow as pa
-
 from workers.data.permutation import Int64
-from workers.data.reader import BlockReader, Gathering
+from workers.data.reader import BlockReader, Gathering, Records
 
 #: Bytes that may be on their way at once, beside the one request that is waited for.
 BUDGET_BYTES = 256 << 20
@@ -54,7 +52,7 @@ class Prefetcher:
         self._reader, self._budget = reader, budget_bytes
         self.depth = _DEPTH_MIN
 
-    def read(self, requests: Iterable[R]) -> Iterator[tuple[R, list[pa.RecordBatch | None]]]:
+    def read(self, requests: Iterable[R]) -> Iterator[tuple[R, list[Records | None]]]:
         """Each request with the samples of each of its micro-batches, in order; None for one without any."""
         ahead: deque[tuple[R, Gathering | None]] = deque()
         missing = 0  # bytes of those
@@ -69,7 +67,7 @@ class Prefetcher:
         for request, first in ahead:
             yield self._arrived(request, first)
 
-    def _arrived(self, request: R, begun: Gathering | None) -> tuple[R, list[pa.RecordBatch | None]]:
+    def _arrived(self, request: R, begun: Gathering | None) -> tuple[R, list[Records | None]]:
         if begun is None:
             return request, [None] * len(request.counts)
         if not begun.is_there:

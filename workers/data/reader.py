@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +20,11 @@ from workers.data.manifest import BlockSpec
 from workers.data.permutation import Int64
 from workers.errors import DataError
 
+#: Samples, one a row: in one piece in memory of their own, or in pieces that are still parts of blocks.
+Records: TypeAlias = pa.RecordBatch | pa.Table
+
 CACHE_BYTES = 1 << 30
-#: Samples that are this large on average are copied one by one: a call each costs less than a second copy.
+#: Samples that are this large on average are not copied out of their blocks: a call each costs less.
 _LARGE_BYTES = 16 << 10
 _FETCHES_AT_ONCE = 32  # small objects need many: each waits for its own answer
 
@@ -54,7 +58,7 @@ class BlockReader:
             DataError: a block is missing, truncated or altered.
             AccessError, UnreachableError: from the store.
         """
-        return self.begin(blocks, rows).parts([len(blocks)])[0]
+        return joined(self.begin(blocks, rows).parts([len(blocks)])[0])
 
     def begin(self, blocks: Int64, rows: Int64) -> Gathering:
         """Start to fetch what `gather` would return, without waiting for it."""
@@ -120,21 +124,21 @@ class Gathering:
     places: Int64  # each sample's block
     rows: Int64  # each sample's row in it
     missing_bytes: int  # of blocks that had to be fetched, or were on their way
-    large: bool  # samples on average; decides how they are copied, not what comes out
+    large: bool  # samples on average; decides whether they are copied, not what comes out
 
     @property
     def is_there(self) -> bool:
         """Whether all blocks have arrived."""
         return all(block.done() for block in self.blocks)
 
-    def parts(self, counts: Sequence[int]) -> list[pa.RecordBatch]:
-        """Wait for the blocks and copy the samples out, in order, each part into fresh and aligned memory.
+    def parts(self, counts: Sequence[int]) -> list[Records]:
+        """Wait for the blocks and pick the samples, in order. Large ones stay where they are, in pieces.
 
         Args:
             counts: samples in each part, at least 1; in all, as many as there are.
         """
         if self.large:
-            return self._one_by_one(counts)
+            return self._in_pieces(counts)
         order = np.argsort(self.places, kind="stable")
         bounds = np.searchsorted(self.places[order], np.arange(len(self.blocks) + 1))
         picked = [
@@ -146,18 +150,23 @@ class Gathering:
         together = pa.concat_batches(picked)
         return [together.take(pa.array(places)) for places in np.split(back, np.cumsum(counts)[:-1])]
 
-    def _one_by_one(self, counts: Sequence[int]) -> list[pa.RecordBatch]:
+    def _in_pieces(self, counts: Sequence[int]) -> list[Records]:
         blocks = [block.result() for block in self.blocks]
         addresses = zip(self.places.tolist(), self.rows.tolist(), strict=True)
         samples = [blocks[place].slice(row, 1) for place, row in addresses]
+        ends = np.cumsum(counts).tolist()
         return [
-            _joined(samples[end - count : end]) for count, end in zip(counts, np.cumsum(counts), strict=True)
+            pa.Table.from_batches(samples[end - count : end]) for count, end in zip(counts, ends, strict=True)
         ]
 
 
-def _joined(samples: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """Samples in fresh memory; a single one would not be copied by joining it."""
-    return pa.concat_batches(samples) if len(samples) > 1 else samples[0].take(pa.array([0]))
+def joined(records: Records) -> pa.RecordBatch:
+    """Samples in one piece, in fresh and aligned memory."""
+    if isinstance(records, pa.RecordBatch):
+        return records
+    pieces = records.to_batches()
+    # A single one would not be copied by putting it together with none.
+    return pa.concat_batches(pieces) if len(pieces) > 1 else pieces[0].take(pa.array([0]))
 
 
 def _failed(future: Future[pa.RecordBatch]) -> bool:
