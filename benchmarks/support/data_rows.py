@@ -40,7 +40,7 @@ ROWS = {
         Row(
             name="tokens",
             what="windows of 512 tokens, 1 KiB",
-            count=65536,
+            count=32768,
             batch=64,
             target=5.0,
         ),
