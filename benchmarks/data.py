@@ -15,7 +15,8 @@ cache on the disk; peers go on with the loader, and the worker processes, that t
 ours, printed below the others as `in memory`, is what a long job has: sets of less than 1 GB stay there.
 
 Each side first tries its settings (DataLoader's worker processes; a cache, for webdataset) on the cell, and
-keeps the fastest for the cold and for the warm epoch. Then the sides take turns, forth and back. Medians are
+keeps the fastest for the cold and for the warm epoch. Then the sides take turns, forth and back; a peer that
+took more than three times as long as the fastest one in both of its trials only twice. Medians are
 printed, and the median of the rounds' ratios to the peer with the best median. CPU-seconds are of all
 processes of a side, those that it starts included; not of the gateway, which shares the machine's cores with
 everybody.
@@ -48,6 +49,7 @@ OURS, *PEERS = SIDES
 CACHES = ("cold", "warm")
 MEMORY = "in memory"
 S3_COLD_TARGET = 1.3
+LAGS, LAGGARDS_ROUNDS = 3.0, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +67,12 @@ class Place:
 
 @dataclass
 class Found:
-    """What was measured of one side in one cell: by cache, the setting that it chose, and its costs."""
+    """What was measured of one side in one cell: by cache, the setting that it chose, its rate when that was
+    tried, and its costs.
+    """
 
     chosen: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tried: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*CACHES, MEMORY), 0.0))
     costs: dict[str, list[Cost]] = field(default_factory=lambda: defaultdict(list))
     failure: str | None = None
 
@@ -177,9 +182,12 @@ def measure(
     crews.remote = place.uri.startswith("s3://")
     for name in SIDES:
         attempt(found[name], crews, name, partial(choose, found[name], row, place, crews, name, cache))
+    best = {kind: max(found[name].tried[kind] for name in PEERS) for kind in CACHES}
+    lags = [name for name in PEERS if all(LAGS * found[name].tried[kind] < best[kind] for kind in CACHES)]
     for number in range(rounds):
         for name in SIDES if number % 2 == 0 else SIDES[::-1]:
-            attempt(found[name], crews, name, partial(again, found[name], row, place, crews, name, cache))
+            if number < LAGGARDS_ROUNDS or name not in lags:
+                attempt(found[name], crews, name, partial(again, found[name], row, place, crews, name, cache))
     return [report(row, place, crews.world, kind, found) for kind in CACHES]
 
 
@@ -197,7 +205,6 @@ def attempt(found: Found, crews: Crews, name: str, do: Callable[[], None]) -> No
 
 def choose(found: Found, row: Row, place: Place, crews: Crews, name: str, cache: Path) -> None:
     """Try all settings of a side, once each; one that fails is not chosen, unless all do."""
-    best = dict.fromkeys((*CACHES, MEMORY), 0.0)
     failure: SideFailed | None = None
     for setting in side(name).settings(cell(row, place, name, crews.world, cache, {})):
         try:
@@ -207,8 +214,8 @@ def choose(found: Found, row: Row, place: Place, crews: Crews, name: str, cache:
             crews.stop(name)
             continue
         for kind, cost in costs.items():
-            if cost.rate > best[kind]:
-                best[kind], found.chosen[kind] = cost.rate, setting
+            if cost.rate > found.tried[kind]:
+                found.tried[kind], found.chosen[kind] = cost.rate, setting
     if not found.chosen and failure is not None:
         raise failure
 
