@@ -11,10 +11,12 @@ A visit opens the data set (not timed) and reads two epochs. Before the first on
 dropped from the page cache, and what the side keeps of a bucket on the local disk is removed: cold. The
 second one is warm. Both are timed as wholes, from asking for the first batch to having the last: what
 starting to read costs is in it. Ours reads the warm epoch with an empty memory, from the page cache or its
-cache on the disk; peers go on with the loader, and the worker processes, that they have.
+cache on the disk; peers go on with the loader, and the worker processes, that they have. A third epoch of
+ours, printed below the others as `in memory`, is what a long job has: sets of less than 1 GB stay there.
 
 Each side first tries its settings (DataLoader's worker processes; a cache, for webdataset) on the cell, and
-keeps the fastest for the cold and for the warm epoch. Then the sides take turns, forth and back. Medians are
+keeps the fastest for the cold and for the warm epoch. Then the sides take turns, forth and back; a peer that
+took more than three times as long as the fastest one in both of its trials only twice. Medians are
 printed, and the median of the rounds' ratios to the peer with the best median. CPU-seconds are of all
 processes of a side, those that it starts included; not of the gateway, which shares the machine's cores with
 everybody.
@@ -32,11 +34,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from support.data_crew import Cost, Crew, SideFailed
-from support.data_rows import ROWS, Row
+from support.data_rows import ROWS, Row, make
 from support.data_sides import SIDES, Cell, side
 
 from workers.storage import Store
@@ -44,7 +47,9 @@ from workers.storage import Store
 ROOT = Path(__file__).parents[1]
 OURS, *PEERS = SIDES
 CACHES = ("cold", "warm")
+MEMORY = "in memory"
 S3_COLD_TARGET = 1.3
+LAGS, LAGGARDS_ROUNDS = 3.0, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +67,12 @@ class Place:
 
 @dataclass
 class Found:
-    """What was measured of one side in one cell: by cache, the setting that it chose, and its costs."""
+    """What was measured of one side in one cell: by cache, the setting that it chose, its rate when that was
+    tried, and its costs.
+    """
 
     chosen: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tried: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*CACHES, MEMORY), 0.0))
     costs: dict[str, list[Cost]] = field(default_factory=lambda: defaultdict(list))
     failure: str | None = None
 
@@ -75,6 +83,8 @@ class Found:
 
 class Crews:
     """The crews of one number of workers; one that failed is started anew when it is asked for again."""
+
+    remote = False  # what is being measured lies in a bucket
 
     def __init__(self, world: int, folder: Path, environment: dict[str, str]) -> None:
         self.world, self._folder, self._environment = world, folder, environment
@@ -144,11 +154,14 @@ def places(folder: Path, wanted: str | None) -> Iterator[list[Place]]:
 def store(rows: list[Row], found: list[Place], folder: Path) -> dict[str, str]:
     """Write all data sets and copy them to the bucket; returns which sides cannot, and why."""
     absent: dict[str, str] = {}
+    for row in rows:
+        make(row, folder / f"{row.name}.arrow")
     for name in SIDES:
         with Crew(name, 1, {}, folder / f"{name}.log") as crew:
             try:
                 for row in rows:
-                    crew.call("store", row=row.name, folder=str(folder / "data" / row.name / name))
+                    source, dest = folder / f"{row.name}.arrow", folder / "data" / row.name / name
+                    crew.call("store", row=row.name, source=str(source), folder=str(dest))
             except SideFailed as failure:
                 absent[name] = str(failure)
                 print(f"{name} is left out: {failure}")
@@ -166,36 +179,50 @@ def measure(
 ) -> list[str]:
     """Let the sides take turns on one row from one place; prints tables, returns lines that sum them up."""
     found = {name: Found(failure=absent.get(name)) for name in SIDES}
+    crews.remote = place.uri.startswith("s3://")
     for name in SIDES:
-        attempt(found[name], crews, name, lambda crew: choose(found[crew.name], row, place, crew, cache))
+        attempt(found[name], crews, name, partial(choose, found[name], row, place, crews, name, cache))
+    best = {kind: max(found[name].tried[kind] for name in PEERS) for kind in CACHES}
+    lags = [name for name in PEERS if all(LAGS * found[name].tried[kind] < best[kind] for kind in CACHES)]
     for number in range(rounds):
         for name in SIDES if number % 2 == 0 else SIDES[::-1]:
-            attempt(found[name], crews, name, lambda crew: again(found[crew.name], row, place, crew, cache))
+            if number < LAGGARDS_ROUNDS or name not in lags:
+                attempt(found[name], crews, name, partial(again, found[name], row, place, crews, name, cache))
     return [report(row, place, crews.world, kind, found) for kind in CACHES]
 
 
-def attempt(found: Found, crews: Crews, name: str, do: Callable[[Crew], None]) -> None:
+def attempt(found: Found, crews: Crews, name: str, do: Callable[[], None]) -> None:
     """Do something, unless the side has failed in this cell; note a failure, and end its processes."""
+    if crews.remote and getattr(side(name), "FRESH_PROCESSES", False):
+        crews.stop(name)
     if found.failure is None:
         try:
-            do(crews.of(name))
+            do()
         except SideFailed as failure:
             found.failure = str(failure)
             crews.stop(name)
 
 
-def choose(found: Found, row: Row, place: Place, crew: Crew, cache: Path) -> None:
-    """Try all settings of a side, once each."""
-    best = dict.fromkeys(CACHES, 0.0)
-    for setting in side(crew.name).settings(cell(row, place, crew, cache, {})):
-        for kind, cost in visit(row, place, crew, cache, setting).items():
-            if cost.rate > best[kind]:
-                best[kind], found.chosen[kind] = cost.rate, setting
+def choose(found: Found, row: Row, place: Place, crews: Crews, name: str, cache: Path) -> None:
+    """Try all settings of a side, once each; one that fails is not chosen, unless all do."""
+    failure: SideFailed | None = None
+    for setting in side(name).settings(cell(row, place, name, crews.world, cache, {})):
+        try:
+            costs = visit(row, place, crews.of(name), cache, setting)
+        except SideFailed as error:
+            failure = error
+            crews.stop(name)
+            continue
+        for kind, cost in costs.items():
+            if cost.rate > found.tried[kind]:
+                found.tried[kind], found.chosen[kind] = cost.rate, setting
+    if not found.chosen and failure is not None:
+        raise failure
 
 
-def again(found: Found, row: Row, place: Place, crew: Crew, cache: Path) -> None:
+def again(found: Found, row: Row, place: Place, crews: Crews, name: str, cache: Path) -> None:
     """Measure a side once, with the settings that it chose."""
-    chosen = found.chosen
+    chosen, crew = found.chosen, crews.of(name)
     if chosen["cold"] == chosen["warm"]:
         costs = visit(row, place, crew, cache, chosen["cold"])
     else:
@@ -208,7 +235,7 @@ def visit(row: Row, place: Place, crew: Crew, cache: Path, setting: dict[str, An
     """Open a data set and read a cold and a warm epoch."""
     shutil.rmtree(cache, ignore_errors=True)
     cache.mkdir()
-    wanted = cell(row, place, crew, cache, setting)
+    wanted = cell(row, place, crew.name, crew.world, cache, setting)
     crew.open(wanted.__dict__)
     costs = {}
     for number, kind in enumerate(CACHES):
@@ -216,16 +243,18 @@ def visit(row: Row, place: Place, crew: Crew, cache: Path, setting: dict[str, An
         if kind == "cold" and not wanted.remote:
             drop_pages(Path(wanted.path))
         costs[kind] = crew.epoch(number)
+    if crew.name == OURS:
+        costs[MEMORY] = crew.epoch(len(CACHES))
     crew.call("close")
     return costs
 
 
-def cell(row: Row, place: Place, crew: Crew, cache: Path, setting: dict[str, Any]) -> Cell:
+def cell(row: Row, place: Place, name: str, world: int, cache: Path, setting: dict[str, Any]) -> Cell:
     """What rank 0 is told to open."""
-    uri = f"{place.uri}/{row.name}/{crew.name}"
+    uri = f"{place.uri}/{row.name}/{name}"
     objects = tuple(info.name for info in Store(uri).list())
     return Cell(
-        row=row.name, uri=uri, cache=str(cache), rank=0, world=crew.world, objects=objects, setting=setting
+        row=row.name, uri=uri, cache=str(cache), rank=0, world=world, objects=objects, setting=setting
     )
 
 
@@ -243,17 +272,22 @@ def drop_pages(folder: Path) -> None:
 def report(row: Row, place: Place, world: int, kind: str, found: dict[str, Found]) -> str:
     """Print a table; returns the line that sums it up."""
     title = f"{row.name} ({row.what}), {place.name}, {kind}, {world} worker{'s' * (world > 1)}"
-    print(f"\n{title}\n  {'':<20}{'samples/s':>11}{'per CPU-s':>11}")
-    for name, one in found.items():
-        costs = one.costs[kind]
+    load = os.getloadavg()[0]
+    print(f"\n{title}; load {load:.1f}\n  {'':<20}{'samples/s':>11}{'per CPU-s':>11}")
+    lines = [(name, one, kind) for name, one in found.items()]
+    if kind == "warm":
+        lines.append((OURS, found[OURS], MEMORY))
+    for name, one, kept in lines:
+        costs = one.costs[kept]
         if one.failure is not None or not costs:
             print(f"  {name:<20}cannot: {one.failure}")
             continue
         thrift = statistics.median(cost.thrift for cost in costs)
-        chosen = ", ".join(f"{key} {value}" for key, value in one.chosen[kind].items())
+        chosen = ", ".join(f"{key} {value}" for key, value in one.chosen[kept].items())
         odd = {cost.samples for cost in costs} - {row.count}
         amiss = f" (delivers {sorted(odd)} of {row.count})" if odd else ""
-        print(f"  {name:<20}{one.rate(kind):11,.0f}{thrift:11,.0f}  {chosen}{amiss}")
+        chosen += MEMORY * (kept == MEMORY)
+        print(f"  {name:<20}{one.rate(kept):11,.0f}{thrift:11,.0f}  {chosen}{amiss}", flush=True)
     best = max(PEERS, key=lambda name: found[name].rate(kind) * (found[name].failure is None))
     mine, theirs = found[OURS].costs[kind], found[best].costs[kind]
     if found[OURS].failure or found[best].failure or not mine or not theirs:
@@ -262,7 +296,7 @@ def report(row: Row, place: Place, world: int, kind: str, found: dict[str, Found
     thrifts = [a.thrift / b.thrift for a, b in zip(mine, theirs, strict=True)]
     target = S3_COLD_TARGET if (place.name, kind) == ("s3", "cold") else row.target
     line = f"{spread(rates)} {spread(thrifts)}   target {target}, beside {best}"
-    print(f"  ours / best peer    {line}")
+    print(f"  ours / best peer    {line}", flush=True)
     return f"  {row.name:<7} {place.name:<11} {kind} {world}: {line}"
 
 

@@ -87,6 +87,8 @@ class Store:
         import obstore
 
         path = self._path(name)
+        if etag is None and self._folder is not None:  # five times as fast as the client below
+            return self._call(name, lambda: _read_file(local_path(self.uri) / name, start, length))
         if etag is None:
             return self._call(
                 name, lambda: memoryview(obstore.get_range(self._reading, path, start=start, length=length))
@@ -185,6 +187,27 @@ def as_uri(text: str) -> str:
 def local_path(uri: str) -> Path:
     """The folder or file that a `file://` URI names."""
     return Path(unquote(urlsplit(uri).path))
+
+
+def _read_file(path: Path, start: int, length: int) -> memoryview:
+    """A range of a file, read straight into memory of Arrow's, which keeps what was freed for the next one.
+
+    Fresh memory costs more than the reading: the kernel clears it, page by page.
+    """
+    import pyarrow as pa
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        view = memoryview(pa.allocate_buffer(length)).cast("B")
+        filled = 0
+        while filled < length:  # one call reads 2 GiB at most
+            count = os.preadv(descriptor, [view[filled:]], start + filled)
+            if not count:
+                break
+            filled += count
+    finally:
+        os.close(descriptor)
+    return view[:filled]
 
 
 def _write_file(path: Path, data: bytes | memoryview, *, create: bool) -> None:

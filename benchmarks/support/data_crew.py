@@ -21,7 +21,7 @@ RANK = Path(__file__).with_name("data_rank.py")
 PATH = os.pathsep.join(
     str(folder) for folder in Path(__file__).parents[1:3]
 )  # this folder's, and the project's
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 30
 
 
 class SideFailed(Exception):

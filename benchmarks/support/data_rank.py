@@ -27,10 +27,10 @@ class Rank:
         self._side = side(name)
         self._loader: Any = None
 
-    def store(self, row: str, folder: str) -> int:
+    def store(self, row: str, source: str, folder: str) -> int:
         """Write a row's records as the side wants them."""
         Path(folder).mkdir(parents=True)
-        self._side.store(ROWS[row], Path(folder))
+        self._side.store(ROWS[row], Path(source), Path(folder))
         return ROWS[row].count
 
     def open(self, cell: dict[str, Any]) -> int:

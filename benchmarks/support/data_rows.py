@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 WINDOW_TOKENS = 512  # uint16: 1 KiB
 PICTURE_WIDTH, PICTURE_HEIGHT = 500, 375
@@ -38,18 +40,38 @@ ROWS = {
         Row(
             name="tokens",
             what="windows of 512 tokens, 1 KiB",
-            count=131072,
+            count=32768,
             batch=64,
             target=5.0,
         ),
         Row(name="opaque", what="bytes, about 100 KB", count=1024, batch=32, target=1.5),
-        Row(name="jpeg", what="JPEG 500x375, decoded to 224x224", count=1024, batch=32, target=1.2),
+        Row(name="jpeg", what="JPEG 500x375, decoded to 224x224", count=640, batch=32, target=1.2),
     )
 }
 
 
-def records(row: Row) -> Iterator[dict[str, Any]]:
-    """`{"tokens": uint16 array}` or `{"data": bytes}`; the same ones at each call."""
+def schema(row: Row) -> pa.Schema:
+    """Of the records, in Arrow."""
+    tokens = pa.list_(pa.uint16(), WINDOW_TOKENS)
+    return pa.schema([("tokens", tokens) if row.name == "tokens" else ("data", pa.large_binary())])
+
+
+def make(row: Row, path: Path) -> None:
+    """Make the records, once for all sides; the same ones at each call."""
+    with pa.ipc.new_file(path, schema(row)) as writer:
+        writer.write_batch(pa.RecordBatch.from_pylist(list(_records(row)), schema=schema(row)))
+
+
+def records(path: Path) -> Iterator[dict[str, Any]]:
+    """What `make` made: `{"tokens": uint16 array}` or `{"data": bytes}`."""
+    [column] = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0).columns
+    if pa.types.is_fixed_size_list(column.type):
+        yield from ({"tokens": window} for window in column.values.to_numpy().reshape(-1, WINDOW_TOKENS))
+    else:
+        yield from ({"data": value.as_py()} for value in column)
+
+
+def _records(row: Row) -> Iterator[dict[str, Any]]:
     for number in range(row.count):
         rng = np.random.default_rng(number)
         if row.name == "tokens":
@@ -61,13 +83,12 @@ def records(row: Row) -> Iterator[dict[str, Any]]:
 
 
 def decoded(data: bytes) -> np.ndarray:
-    """A JPEG as uint8 of shape (224, 224, 3)."""
+    """A JPEG, shrunk by its decoder, and its middle cut out: uint8 of shape (224, 224, 3)."""
     import simplejpeg
-    from PIL import Image
 
     pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=SIDE_PIXELS, min_width=SIDE_PIXELS)
-    picture = Image.fromarray(pixels).resize((SIDE_PIXELS, SIDE_PIXELS), Image.Resampling.BILINEAR)
-    return np.array(picture)
+    top, left = ((size - SIDE_PIXELS) // 2 for size in pixels.shape[:2])
+    return pixels[top : top + SIDE_PIXELS, left : left + SIDE_PIXELS]
 
 
 def _jpeg(rng: np.random.Generator) -> bytes:

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ VRANKS, HOSTED, MICRO_BATCH = 64, 8, 32
 ROWS_A_SHARD = 10_000
 
 
-def ours(samples: int, position: float, window: int | None) -> Callable[[], object]:
+def ours(samples: int, position: float, window: int | None) -> Callable[[], Sized]:
     """What a worker does between its manifest and its first fetch."""
     from workers.data.order import OrderSettings
     from workers.data.schedule import Schedule
@@ -30,7 +30,7 @@ def ours(samples: int, position: float, window: int | None) -> Callable[[], obje
     schedule = Schedule(rows=int(rows.sum()), vranks=VRANKS, micro_batch=MICRO_BATCH)
     step = int(position * schedule.steps_per_epoch)
 
-    def resume() -> object:
+    def resume() -> Sized:
         piece = schedule.at(step)
         order = OrderSettings(seed=0, window_blocks=window).epoch(piece.epoch, rows, VRANKS)
         return [
@@ -40,7 +40,7 @@ def ours(samples: int, position: float, window: int | None) -> Callable[[], obje
     return resume
 
 
-def mosaic(samples: int, position: float, folder: Path) -> Callable[[], object]:
+def mosaic(samples: int, position: float, folder: Path) -> Callable[[], Sized]:
     """Its resumption, on an index of shards that need not be there."""
     from support.data_sides.mosaicml_streaming import make_importable
 
@@ -63,7 +63,7 @@ def mosaic(samples: int, position: float, folder: Path) -> Callable[[], object]:
         }
     )  # fmt: skip
 
-    def resume() -> object:
+    def resume() -> Sized:
         # What `__iter__` does before its first sample.
         data._unique_worker_world = data._unique_rank_world.detect_workers()
         data._parallel_worker_world = data._parallel_rank_world.detect_workers()
@@ -102,7 +102,7 @@ def main() -> None:
     before, begin = peak_bytes(), time.perf_counter()
     kept = resume()
     seconds = time.perf_counter() - begin
-    print(json.dumps({"seconds": seconds, "bytes": peak_bytes() - before, "kept": bool(kept)}), flush=True)
+    print(json.dumps({"seconds": seconds, "bytes": peak_bytes() - before, "kept": len(kept)}), flush=True)
     os._exit(0)  # peers' threads and shared memory need not be waited for
 
 

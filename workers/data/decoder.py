@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
 
 from workers.data.permutation import Int64
+from workers.data.records import Records, joined
 from workers.numerics.randomness import derive
 from workers.recipe import Batch, Recipe, Sample
 
@@ -40,7 +40,7 @@ class BatchDecoder(Protocol):
 
     ahead: int
 
-    def begin(self, epoch: int, records: pa.RecordBatch, sample_ids: Int64) -> Decoding:
+    def begin(self, epoch: int, records: Records, sample_ids: Int64) -> Decoding:
         """Begin to decode a micro-batch; see `Decoder.__call__`."""
 
     def close(self) -> None:
@@ -79,11 +79,11 @@ class Decoder:
         self._seed = seed
         self._threads = threads
 
-    def begin(self, epoch: int, records: pa.RecordBatch, sample_ids: Int64) -> Decoding:
+    def begin(self, epoch: int, records: Records, sample_ids: Int64) -> Decoding:
         """Decode a micro-batch, here and now."""
         return _Decoded(self(epoch, records, sample_ids))
 
-    def __call__(self, epoch: int, records: pa.RecordBatch, sample_ids: Int64) -> Batch:
+    def __call__(self, epoch: int, records: Records, sample_ids: Int64) -> Batch:
         """Decode a micro-batch.
 
         Args:
@@ -95,7 +95,7 @@ class Decoder:
             Whatever the recipe raises.
         """
         if self._recipe.decode_batch is not None:
-            return aligned(self._recipe.decode_batch(records))
+            return aligned(self._recipe.decode_batch(joined(records)))
         samples: list[Any] = records.to_pylist()
         if self._decodes:
             samples = self._decode(epoch, samples, sample_ids.tolist())

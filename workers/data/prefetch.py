@@ -8,10 +8,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-import pyarrow as pa
-
 from workers.data.permutation import Int64
 from workers.data.reader import Gathering
+from workers.data.records import Records
 from workers.errors import LockstepError
 
 #: Bytes that may be on their way at once, beside the one request that is waited for.
@@ -73,7 +72,7 @@ class Prefetcher:
         self._reader, self._budget, self._stopped = reader, budget_bytes, stopped
         self.depth = _DEPTH_MIN
 
-    def read(self, requests: Iterable[R]) -> Iterator[tuple[R, Iterable[pa.RecordBatch | None]]]:
+    def read(self, requests: Iterable[R]) -> Iterator[tuple[R, Iterable[Records | None]]]:
         """Each request with the samples of each of its micro-batches, in order; None for one without any.
 
         Iterating over those raises what fetching them raised, at the first one that it concerns. Ends early
@@ -100,7 +99,7 @@ class Prefetcher:
                     if begun is not None:
                         begun.cancel()
 
-    def _arrived(self, request: R, begun: Gathering | None) -> tuple[R, Iterable[pa.RecordBatch | None]]:
+    def _arrived(self, request: R, begun: Gathering | None) -> tuple[R, Iterable[Records | None]]:
         if begun is None:
             return request, [None] * len(request.counts)
         if not begun.is_there:
@@ -115,7 +114,7 @@ class Prefetcher:
         return request, [next(parts) if count else None for count in request.counts]
 
 
-def _one_by_one(request: Request, begun: Gathering) -> Iterator[pa.RecordBatch | None]:
+def _one_by_one(request: Request, begun: Gathering) -> Iterator[Records | None]:
     """Not together: what is wrong with one micro-batch is no matter of those before it."""
     start = 0
     for count in request.counts:

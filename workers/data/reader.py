@@ -18,10 +18,11 @@ from workers.data.flights import Flight, Flights
 from workers.data.formats import DECODERS
 from workers.data.manifest import BlockSpec
 from workers.data.permutation import Int64
+from workers.data.records import Records, joined
 from workers.errors import DamagedBlockError, DataError
 
 CACHE_BYTES = 1 << 30
-#: Samples that are this large on average are copied one by one: a call each costs less than a second copy.
+#: Samples that are this large on average are not copied out of their blocks: a call each costs less.
 _LARGE_BYTES = 16 << 10
 
 
@@ -67,7 +68,7 @@ class BlockReader:
             DamagedBlockError: a block is missing, truncated or altered.
             AccessError, UnreachableError: from the store.
         """
-        return self.begin(blocks, rows).parts([len(blocks)])[0]
+        return joined(self.begin(blocks, rows).parts([len(blocks)])[0])
 
     def begin(self, blocks: Int64, rows: Int64) -> Gathering:
         """Start to fetch what `gather` would return, without waiting for it."""
@@ -153,7 +154,7 @@ class Gathering:
     places: Int64  # each sample's block
     rows: Int64  # each sample's row in it
     missing_bytes: int  # of blocks that had to be fetched, or were on their way
-    large: bool  # samples on average; decides how they are copied, not what comes out
+    large: bool  # samples on average; decides whether they are copied, not what comes out
 
     @property
     def is_there(self) -> bool:
@@ -191,15 +192,15 @@ class Gathering:
             large=self.large,
         )
 
-    def parts(self, counts: Sequence[int]) -> list[pa.RecordBatch]:
-        """Wait for the blocks and copy the samples out, in order, each part into fresh and aligned memory.
+    def parts(self, counts: Sequence[int]) -> list[Records]:
+        """Wait for the blocks and pick the samples, in order. Large ones stay where they are, in pieces.
 
         Args:
             counts: samples in each part, at least 1; in all, as many as there are.
         """
         self.wait()
         if self.large:
-            return self._one_by_one(counts)
+            return self._in_pieces(counts)
         order = np.argsort(self.places, kind="stable")
         bounds = np.searchsorted(self.places[order], np.arange(len(self.flights) + 1))
         picked = [
@@ -211,15 +212,13 @@ class Gathering:
         together = pa.concat_batches(picked)
         return [together.take(pa.array(places)) for places in np.split(back, np.cumsum(counts)[:-1])]
 
-    def _one_by_one(self, counts: Sequence[int]) -> list[pa.RecordBatch]:
+    def _in_pieces(self, counts: Sequence[int]) -> list[Records]:
         blocks = [flight.arrived.result() for flight in self.flights]
         addresses = zip(self.places.tolist(), self.rows.tolist(), strict=True)
         samples = [blocks[place].slice(row, 1) for place, row in addresses]
+        ends = np.cumsum(counts).tolist()
         return [
-            _joined(samples[end - count : end]) for count, end in zip(counts, np.cumsum(counts), strict=True)
+            pa.Table.from_batches(samples[end - count : end]) for count, end in zip(counts, ends, strict=True)
         ]
 
 
-def _joined(samples: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """Samples in fresh memory; a single one would not be copied by joining it."""
-    return pa.concat_batches(samples) if len(samples) > 1 else samples[0].take(pa.array([0]))

@@ -14,6 +14,7 @@ from workers.data.dataset import Dataset
 from workers.data.decoder import EVALUATION, BatchDecoder
 from workers.data.evaluation import evaluation_batches
 from workers.data.feed import Feed as DatasetFeed
+from workers.data.memory import keep_freed_memory
 from workers.data.mixed import MixedReader, common_schema
 from workers.data.mixture import Mixture
 from workers.data.order import OrderSettings
@@ -182,6 +183,7 @@ def open_training_data(job: TrainJob, decoder: BatchDecoder) -> TrainingData:
     """
     if job.train is None:
         return RecipeData(job)
+    keep_freed_memory()
     if isinstance(job.train, DataMixture):
         return _open_mixture(job, job.train, decoder)
     dataset = _open(job.train)

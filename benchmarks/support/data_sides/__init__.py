@@ -2,8 +2,9 @@
 
 A side's module has
 
-* `store(row, folder)`: write the records to a folder as the side wants them;
+* `store(row, source, folder)`: write the records in `source` to a folder as the side wants them;
 * `settings(cell)`: what is tried for a cell, each a dict; one that suits is found by trying;
+* `FRESH_PROCESSES`, if it is there and true: every measurement from S3 has new processes;
 * `Loader(cell)`: opens the data set; nothing in it is timed. Its `epoch(number)` yields batches: everything
   in it is timed. `renew(number)` comes before each epoch, untimed; `close()` comes last.
 
@@ -60,7 +61,7 @@ def side(name: str) -> ModuleType:
 
 def helpers(cell: Cell) -> list[dict[str, Any]]:
     """What torch's DataLoader is tried with: numbers of worker processes, on a machine of two cores."""
-    return [{"helpers": count} for count in ((0, 1, 2) if cell.world == 1 else (0, 1))]
+    return [{"helpers": count} for count in (2 // cell.world, 0)]
 
 
 def as_list(samples: list[Any]) -> list[Any]:

@@ -11,20 +11,22 @@ from support.data_rows import ROWS, SHARD_BYTES, WINDOW_TOKENS, Row, decoded, re
 from support.data_sides import Cell, as_list, helpers
 
 
-def store(row: Row, folder: Path) -> None:
+def store(row: Row, source: Path, folder: Path) -> None:
     import torch
     from litdata.streaming.cache import Cache
     from litdata.streaming.item_loader import TokensLoader
 
     items = TokensLoader(block_size=WINDOW_TOKENS) if row.name == "tokens" else None
     cache = Cache(str(folder), chunk_bytes=SHARD_BYTES, item_loader=items)
-    for number, record in enumerate(records(row)):
+    for number, record in enumerate(records(source)):
         cache[number] = torch.from_numpy(record["tokens"]) if items else record["data"]
     cache.done()
     cache.merge()
 
 
 settings = helpers
+#: Its S3 client cannot be used in a child of a process that has used it, and then gives way to a slower one.
+FRESH_PROCESSES = True
 
 
 class Loader:
@@ -32,12 +34,14 @@ class Loader:
 
     def __init__(self, cell: Cell) -> None:
         from litdata import StreamingDataLoader, StreamingDataset
+        from litdata.streaming import downloader
         from litdata.streaming.item_loader import TokensLoader
         from torch.utils.data import default_collate
 
         row = ROWS[cell.row]
         where: dict[str, Any] = {"input_dir": cell.uri if cell.remote else cell.path}
         if cell.remote:
+            downloader._OBSTORE_CLIENT_OPTIONS["allow_http"] = True  # there is no argument for it
             keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
             options = {name.lower(): os.environ[name] for name in keys}
             options |= {"endpoint_url": os.environ["AWS_ENDPOINT_URL_S3"], "region_name": "us-east-1"}

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from support.data_rows import ROWS, WINDOW_TOKENS, Row, decoded, records
+from support.data_rows import ROWS, WINDOW_TOKENS, Row, decoded, records, schema
 from support.data_sides import Cell
 
 from workers.data.cache import node_cache
 from workers.data.dataset import Dataset
 from workers.data.decoder import Decoder
 from workers.data.feed import Feed
+from workers.data.memory import keep_freed_memory
 from workers.data.order import OrderSettings, resolve_shuffle
 from workers.data.reader import BlockReader
 from workers.data.schedule import Schedule
@@ -50,10 +51,8 @@ class Pictures(Recipe):
 RECIPES = {"tokens": Tokens, "opaque": Opaque, "jpeg": Pictures}
 
 
-def store(row: Row, folder: Path) -> None:
-    tokens = pa.list_(pa.uint16(), WINDOW_TOKENS)
-    schema = pa.schema([("tokens", tokens) if row.name == "tokens" else ("data", pa.large_binary())])
-    write_shards(records(row), schema, folder.as_uri())
+def store(row: Row, source: Path, folder: Path) -> None:
+    write_shards(records(source), schema(row), folder.as_uri())
 
 
 def settings(cell: Cell) -> list[dict[str, Any]]:
@@ -67,6 +66,7 @@ class Loader:
 
     def __init__(self, cell: Cell) -> None:
         os.environ["LOCKSTEP_CACHE"] = cell.cache
+        keep_freed_memory()  # as training does
         self._cell, self._row = cell, ROWS[cell.row]
         self._reader: BlockReader | None = None
 

@@ -14,13 +14,13 @@ from support.data_rows import ROWS, SHARD_BYTES, WINDOW_TOKENS, Row, decoded, re
 from support.data_sides import Cell, as_list, helpers
 
 
-def store(row: Row, folder: Path) -> None:
+def store(row: Row, source: Path, folder: Path) -> None:
     make_importable()
     from streaming import MDSWriter
 
     columns = {"tokens": f"ndarray:uint16:{WINDOW_TOKENS}"} if row.name == "tokens" else {"data": "bytes"}
     with MDSWriter(out=str(folder), columns=columns, size_limit=SHARD_BYTES) as writer:
-        for record in records(row):
+        for record in records(source):
             writer.write(record)
 
 

@@ -8,25 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from support.data_rows import ROWS, SHARD_BYTES, WINDOW_TOKENS, Row, decoded, records
+from support.data_rows import ROWS, SHARD_BYTES, Row, decoded
 from support.data_sides import Cell
 
 BUFFER_BATCHES = 8
 IN_ONE_PROCESS = True  # that of rank 0 starts Ray, and the actors
 
 
-def store(row: Row, folder: Path) -> None:
+def store(row: Row, source: Path, folder: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    tokens = pa.list_(pa.uint16(), WINDOW_TOKENS)
-    schema = pa.schema([("tokens", tokens) if row.name == "tokens" else ("data", pa.large_binary())])
-    found = list(records(row))
-    size = sum(record[schema.names[0]].__len__() * (2 if row.name == "tokens" else 1) for record in found)
-    step = -(-len(found) * SHARD_BYTES // size)
-    for number, start in enumerate(range(0, len(found), step)):
-        table = pa.Table.from_pylist(found[start : start + step], schema=schema)
-        pq.write_table(table, folder / f"{number:05d}.parquet", compression="none", use_dictionary=False)
+    table = pa.ipc.open_file(source).read_all()
+    step = -(-table.num_rows * SHARD_BYTES // table.nbytes)
+    for number, start in enumerate(range(0, table.num_rows, step)):
+        path = folder / f"{number:05d}.parquet"
+        pq.write_table(table.slice(start, step), path, compression="none", use_dictionary=False)
 
 
 def settings(cell: Cell) -> list[dict[str, Any]]:

@@ -12,11 +12,11 @@ from support.data_sides import Cell, helpers
 BUFFER_SAMPLES = 1000
 
 
-def store(row: Row, folder: Path) -> None:
+def store(row: Row, source: Path, folder: Path) -> None:
     import webdataset as wds
 
     with wds.ShardWriter(f"{folder}/%05d.tar", maxsize=SHARD_BYTES, maxcount=1 << 30, verbose=0) as writer:
-        for number, record in enumerate(records(row)):
+        for number, record in enumerate(records(source)):
             data = record["tokens"].tobytes() if row.name == "tokens" else record["data"]
             writer.write({"__key__": f"{number:08d}", "bin": data})
 

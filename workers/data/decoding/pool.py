@@ -10,13 +10,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pyarrow as pa
-
 from workers.blame import RaisedElsewhere
 from workers.data.decoder import Decoding
 from workers.data.decoding import wire
 from workers.data.decoding.child import Answer, Setup, Task
 from workers.data.permutation import Int64
+from workers.data.records import Records, joined
 from workers.errors import RecipeError
 from workers.recipe import Batch, Recipe
 
@@ -50,12 +49,12 @@ class ProcessDecoder:
         self._lock = threading.Lock()
         self._closed = False
 
-    def begin(self, epoch: int, records: pa.RecordBatch, sample_ids: Int64) -> Decoding:
+    def begin(self, epoch: int, records: Records, sample_ids: Int64) -> Decoding:
         """Have a micro-batch decoded; see `Decoder.__call__`. What that raises, `result` raises.
 
         `result` also raises RecipeError: decoding this micro-batch kills processes.
         """
-        return self._pool.submit(self._decode, Task(epoch=epoch, records=records, sample_ids=sample_ids))
+        return self._pool.submit(self._decode, Task(epoch=epoch, records=joined(records), sample_ids=sample_ids))
 
     def close(self) -> None:
         """End the processes, whatever they are doing."""

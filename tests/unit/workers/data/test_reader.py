@@ -17,6 +17,7 @@ from workers.data.dataset import Dataset
 from workers.data.index import index
 from workers.data.order import locate
 from workers.data.reader import BlockReader
+from workers.data.records import joined
 from workers.data.shards import write_shards
 from workers.errors import DataError, UnreachableError
 
@@ -64,7 +65,8 @@ def test_large_samples_come_in_parts_of_their_own_too(
     parts = reader.begin(blocks, rows).parts(counts)
     assert [part.num_rows for part in parts] == counts
     assert [row["payload"] for part in parts for row in part.to_pylist()] == [payload(n) for n in ids]
-    for part in parts:
+    for part in map(joined, parts):
+        assert isinstance(part, pa.RecordBatch)
         offsets, data = part["payload"].buffers()[1:]
         assert part["payload"].offset == 0
         assert offsets.address % 64 == data.address % 64 == 0
