@@ -223,6 +223,7 @@ class Engine:
         yield self._plan.step_seconds * worker.speed * self._rng.random()
         self._check()
         assert worker.step is not None
+        worker.enter(Activity.REDUCE_WAIT)
         yield from self._meet(("evaluate", worker.step), worker.step)
         worker.evaluated = worker.step
         worker.report(Evaluated, step=worker.step, metrics=_NO_VALUES)

@@ -25,6 +25,7 @@ ONCE_WRONG = {
     22: "a supervisor died after a manifest was written and before it said so: workers waited for ever",
     6243: "a worker that fell silent after it was adopted while it started was waited for",
     84783: "a new supervisor gave a worker the name of one that had died in the current generation",
+    25711: "a worker whose evaluation waited for a frozen one was ended with it, and with it the last step",
     6318: "a worker that had failed to start while there was no supervisor was waited for",
 }
 

@@ -11,8 +11,9 @@ from workers.errors import RecipeError
 from workers.numerics.exchange import all_gather
 from workers.numerics.randomness import seed_everything
 from workers.numerics.tree import fold_leaves
-from workers.protocol import TrainJob
+from workers.protocol import Activity, TrainJob
 from workers.recipe import Batch
+from workers.telemetry import Stopwatch
 from workers.training.replica import Replica
 from workers.training.step import Team
 
@@ -24,13 +25,16 @@ _RETURN = 'return sums over the batch and "count", the number that they are divi
 Share = Callable[[int], Iterator[Batch]]
 
 
-def evaluate(job: TrainJob, replica: Replica, share: Share, team: Team) -> dict[str, float]:
+def evaluate(
+    job: TrainJob, replica: Replica, share: Share, team: Team, stopwatch: Stopwatch
+) -> dict[str, float]:
     """Every sum that the recipe's `evaluate` returns, over the whole set, divided by its `count`.
 
     A virtual rank adds its micro-batches in stored order; virtual ranks are added in tree order, in float64.
 
     Args:
         share: gives a virtual rank's micro-batches.
+        stopwatch: told when this worker only waits for others, who may be what is slow.
     """
     training = replica.model.training
     replica.model.eval()
@@ -41,7 +45,8 @@ def evaluate(job: TrainJob, replica: Replica, share: Share, team: Team) -> dict[
     finally:
         replica.model.train(training)
     rows = [torch.tensor([row.get(name, 0.0) for name in names], dtype=torch.float64) for row in sums]
-    totals = dict(zip(names, _total(rows, team), strict=True))
+    with stopwatch.within(Activity.REDUCE_WAIT):
+        totals = dict(zip(names, _total(rows, team), strict=True))
     count = totals.pop(_COUNT)
     if not count:
         raise RecipeError("evaluate counted nothing in the whole held-out set", fix=_RETURN)

@@ -115,8 +115,9 @@ class TrainingRun:
         """Evaluate on the held-out set, unless there is none or it was done after this very step."""
         if self.evaluation is None or self.progress.evaluated == self.replica.step:
             return
-        with self.reporter.stopwatch.within(Activity.EVALUATION):
-            metrics = evaluate(self.job, self.replica, self.evaluation.share, self.team)
+        stopwatch = self.reporter.stopwatch
+        with stopwatch.within(Activity.EVALUATION):
+            metrics = evaluate(self.job, self.replica, self.evaluation.share, self.team, stopwatch)
         self.progress.evaluated = self.replica.step
         self.reporter.report(Evaluated, step=self.replica.step, metrics=metrics)
 

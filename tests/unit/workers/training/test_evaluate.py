@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ from workers import Recipe
 from workers.errors import RecipeError
 from workers.numerics.exchange import Exchange, PeerLost
 from workers.numerics.tree import dyadic_assignment, fold_leaves
+from workers.protocol import Activity
+from workers.telemetry import Stopwatch
 from workers.training.evaluate import evaluate
 from workers.training.replica import Replica
 from workers.training.step import Team
@@ -51,7 +54,7 @@ def evaluated(data: Tensor, world: int) -> list[dict[str, float]]:
 
     def member(exchange: Exchange) -> dict[str, float]:
         team = Team(exchange=exchange, hosted=hosted)
-        return evaluate(JOB, replicas[exchange.rank], lambda vrank: share(data, vrank), team)
+        return evaluate(JOB, replicas[exchange.rank], lambda vrank: share(data, vrank), team, Stopwatch())
 
     exchanges = connected(world)
     return in_threads([lambda e=e: member(e) for e in exchanges])
@@ -73,12 +76,34 @@ def test_every_worker_knows_the_same_sums_for_any_number_of_workers(count):
         assert results[0]["a"] == pytest.approx(data.square().sum().item() / count, rel=1e-6)
 
 
+def test_who_waits_for_others_says_so():
+    """A frozen worker is found by who waits for whom: only its own part is this worker's evaluation."""
+    stopwatches = [Stopwatch(Activity.EVALUATION) for _ in range(3)]
+    told: list[Activity] = []
+    hosted = dyadic_assignment(V, 3)
+
+    def slow(vrank: int) -> Iterator[Tensor]:
+        until = time.monotonic() + 10
+        while not told and time.monotonic() < until:
+            if all(stopwatch.current()[0] is Activity.REDUCE_WAIT for stopwatch in stopwatches[:2]):
+                told.append(stopwatches[2].current()[0])
+        return share(rows(25), vrank)
+
+    def member(exchange: Exchange) -> None:
+        team = Team(exchange=exchange, hosted=hosted)
+        data = slow if exchange.rank == 2 else lambda vrank: share(rows(25), vrank)
+        evaluate(JOB, Replica(Toy(), 0, CPU), data, team, stopwatches[exchange.rank])
+
+    in_threads([lambda e=e: member(e) for e in connected(3)])
+    assert told == [Activity.EVALUATION]
+
+
 def test_it_changes_nothing_and_goes_back_to_training():
     replica = Replica(Toy(), 0, CPU)
     replica.model.train()
     before = replica.digest()
     team = Team(exchange=connected(1)[0], hosted=[range(V)])
-    evaluate(JOB, replica, lambda vrank: share(rows(25), vrank), team)
+    evaluate(JOB, replica, lambda vrank: share(rows(25), vrank), team, Stopwatch())
     assert replica.digest() == before
     assert replica.model.training
 
@@ -105,7 +130,7 @@ class Odd(Toy):
 def test_sums_that_cannot_be_averaged_are_refused(answers, words, count):
     replica, team = Replica(Odd(answers * 2), 0, CPU), Team(exchange=connected(1)[0], hosted=[range(V)])
     with pytest.raises(RecipeError, match=words):
-        evaluate(JOB, replica, lambda vrank: share(rows(count), vrank), team)
+        evaluate(JOB, replica, lambda vrank: share(rows(count), vrank), team, Stopwatch())
 
 
 def test_an_evaluation_that_a_newer_generation_overtakes_is_broken_off_and_training_can_go_on():
@@ -114,7 +139,9 @@ def test_an_evaluation_that_a_newer_generation_overtakes_is_broken_off_and_train
     looks = iter([False, False, True])
     team = Team(exchange=alone, hosted=[list(range(V))], superseded=lambda: next(looks))
     with pytest.raises(PeerLost, match="newer generation"):
-        evaluate(JOB, replica, lambda vrank: share(data, vrank), team)
+        evaluate(JOB, replica, lambda vrank: share(data, vrank), team, Stopwatch())
     assert replica.model.training
     again = Team(exchange=alone, hosted=[list(range(V))])
-    assert evaluate(JOB, replica, lambda vrank: share(data, vrank), again) == evaluated(data, 1)[0]
+    assert (
+        evaluate(JOB, replica, lambda vrank: share(data, vrank), again, Stopwatch()) == evaluated(data, 1)[0]
+    )
