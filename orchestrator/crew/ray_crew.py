@@ -1,13 +1,8 @@
-"""A job's workers as Ray actors: placed, heard, told and ended.
-
-Workers are detached: they outlive whoever supervises them.
-"""
+"""A job's workers: placed, heard, told and ended, as Ray does these things."""
 
 from __future__ import annotations
 
-import re
 import time
-import uuid
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -17,19 +12,16 @@ from typing import Any
 
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from clusters.types import Resources
+from orchestrator.crew.actors import Actors, end_with_stacks, lost
 from orchestrator.crew.buddies import Buddies
 from orchestrator.crew.lifelines import Lifelines
 from orchestrator.crew.places import Places, Slot
 from orchestrator.crew.standbys import Standbys
-from workers.actor import WorkerActor, end_process
 from workers.protocol import (
     Beat,
     Event,
-    Fault,
-    Lost,
     Memory,
     News,
     Order,
@@ -44,13 +36,6 @@ from workers.protocol import (
 _BEAT_SECONDS = 0.25
 #: How long Ray may take to say why a worker is gone whose connection has closed; then that is seen to.
 _WHY_SECONDS = 2.0
-#: How long a worker may take to tell what it remembers.
-_ADOPT_SECONDS = 3.0
-#: Calls that a worker actor serves at once: one poll, and orders beside it.
-_CONCURRENCY = 4
-_EXIT_DETAIL = re.compile(r"Worker exit detail: (.+?)\.?(?: Some common causes|$)", re.MULTILINE)
-_NODE_DIED = re.compile(r"node (has )?died|node was terminated|node is dead", re.IGNORECASE)
-
 
 _Answer = Future[Any]
 
@@ -79,8 +64,7 @@ class RayCrew:
     """
 
     def __init__(self, job: TrainJob, each: Resources, run: str, namespace: str, *, standby: bool) -> None:
-        self._job, self._job_ref = job, ray.put(job)
-        self._each, self._run, self._namespace = each, run, namespace
+        self._started = Actors(job, each, run, namespace)
         self._actors: dict[str, _Actor] = {}
         self._places = Places(each, f"{run}/")
         # What Ray was asked for. Answers, and names of workers whose connection closed, arrive in a queue.
@@ -92,13 +76,10 @@ class RayCrew:
         self._lifelines = Lifelines(self._arrived.put)
         self._buddies = Buddies(self._ask)
         self._own_node = ray.get_runtime_context().get_node_id()
-        self._standbys = Standbys(self._start_standby, self._ask, ray.kill, wanted=standby)
+        self._standbys = Standbys(self._started.start_standby, self._ask, ray.kill, wanted=standby)
         self._news: list[News] = []
         self._again: dict[str, float] = {}  # out of reach at the moment: when to poll again
         self._unexplained: dict[str, float] = {}  # gone, but Ray does not say so: until when to wait
-        # Ray publishes a function at its first call; at the time that this one is needed the network may be
-        # what is broken.
-        ray.wait([end_process.remote(0)], timeout=0)
 
     def hire(self, workers: Sequence[str], avoid: Collection[str] = ()) -> None:
         """See `orchestrator.supervisor.Crew.hire`."""
@@ -139,9 +120,7 @@ class RayCrew:
         if actor is None:
             return
         if stacks and actor.pid is not None and actor.node is not None:
-            there = NodeAffinitySchedulingStrategy(node_id=actor.node, soft=False)
-            ending = end_process.options(scheduling_strategy=there)
-            self._ending[self._ask(ending.remote(actor.pid))] = worker
+            self._ending[self._ask(end_with_stacks(actor.pid, actor.node))] = worker
         else:
             ray.kill(actor.handle)
         self._forget(worker)
@@ -161,23 +140,8 @@ class RayCrew:
 
     def adopt(self) -> list[Memory]:
         """Take over the workers of a supervisor that died; those that do not answer are ended."""
-        prefix = f"{self._run}/"
-        named = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
-        handles = {name: ray.get_actor(name, self._namespace) for name in named if name.startswith(prefix)}
-        asked: dict[Any, str] = {handle.remember.remote(): name for name, handle in handles.items()}
-        answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=_ADOPT_SECONDS)
-        for ref in silent:
-            ray.kill(handles[asked[ref]])
         memories: list[Memory] = []
-        for ref in answered:
-            handle: Any = handles[asked[ref]]
-            try:
-                memory: Memory | None = ray.get(ref)
-            except RayError:
-                continue  # it died meanwhile
-            if memory is None:  # a standby; there will be others
-                ray.kill(handle)
-                continue
+        for handle, memory in self._started.remembered():
             memories.append(memory)
             self._actors[memory.worker] = _Actor(handle=handle, slot=None, heard=memory.position)
             self._begin_to_hear(memory.worker)
@@ -195,23 +159,7 @@ class RayCrew:
             self._begin(worker, _Actor(handle=handle, slot=slot))
 
     def _start(self, worker: str, slot: Slot) -> None:
-        options = {"num_cpus": self._each.cpus, "num_gpus": self._each.gpus}
-        handle = self._actor(worker, scheduling_strategy=slot.strategy, **options)
-        self._begin(worker, _Actor(handle=handle.remote(worker, self._job_ref), slot=slot))
-
-    def _start_standby(self, node: str) -> Any:
-        name = f"standby-{uuid.uuid4().hex[:8]}"  # an earlier supervisor's may be workers by now
-        there = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
-        return self._actor(name, scheduling_strategy=there, num_cpus=0).remote(None, self._job_ref)
-
-    def _actor(self, name: str, **options: Any) -> Any:
-        return WorkerActor.options(  # type: ignore[attr-defined]
-            name=f"{self._run}/{name}",
-            namespace=self._namespace,
-            lifetime="detached",
-            max_concurrency=_CONCURRENCY,
-            **options,
-        )
+        self._begin(worker, _Actor(handle=self._started.start(worker, slot), slot=slot))
 
     def _begin(self, worker: str, actor: _Actor) -> None:
         self._actors[worker] = actor
@@ -300,9 +248,7 @@ class RayCrew:
             self._again[worker] = time.monotonic() + _BEAT_SECONDS
             return
         except RayActorError as error:
-            text = str(error)
-            fault = Fault.NODE if _NODE_DIED.search(text) else Fault.CRASH
-            self._news.append(Lost(worker=worker, cause=_cause(text), fault=fault))
+            self._news.append(lost(worker, str(error)))
             self._forget(worker)
             return
         if numbered:
@@ -321,10 +267,3 @@ def _due(times: dict[str, float]) -> list[str]:
     for worker in found:
         del times[worker]
     return found
-
-
-def _cause(text: str) -> str:
-    """What Ray knows of a death, without its advice for clusters in general."""
-    detail = _EXIT_DETAIL.search(text)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return detail[1] if detail else (lines or ["of an unknown cause"])[-1]

@@ -42,6 +42,7 @@ RAY_FILES = {
     "orchestrator/crew/ray_crew.py",
     "orchestrator/crew/places.py",
     "orchestrator/crew/standbys.py",
+    "orchestrator/crew/actors.py",
     "orchestrator/crew/buddies.py",
     "clusters/connection.py",
     "clusters/local.py",

@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from clusters.types import Resources
+from orchestrator.crew.actors import lost
 from orchestrator.crew.places import bundle
-from orchestrator.crew.ray_crew import _NODE_DIED, _cause
+from workers.protocol import Fault
 
 KILLED = """The actor died unexpectedly before finishing this task.
 \tclass_name: WorkerActor
@@ -25,17 +26,19 @@ The actor died because its node has died. Node Id: 0123
 
 
 def test_a_death_is_told_without_rays_advice_for_clusters_in_general():
-    assert _cause(KILLED) == "Worker unexpectedly exits with a connection error code 2. End of file"
+    assert lost("w", KILLED).cause == "Worker unexpectedly exits with a connection error code 2. End of file"
 
 
 def test_a_death_without_details_is_told_with_the_last_line():
-    assert _cause("The actor died.\n\n  it was killed by ray.kill.  \n") == "it was killed by ray.kill."
-    assert _cause("  \n") == "of an unknown cause"
+    assert (
+        lost("w", "The actor died.\n\n  it was killed by ray.kill.  \n").cause == "it was killed by ray.kill."
+    )
+    assert lost("w", "  \n").cause == "of an unknown cause"
 
 
-@pytest.mark.parametrize(("text", "of_its_node"), [(KILLED, False), (NODE, True)])
-def test_a_worker_that_went_with_its_node_is_told_from_one_that_crashed(text, of_its_node):
-    assert bool(_NODE_DIED.search(text)) == of_its_node
+@pytest.mark.parametrize(("text", "fault"), [(KILLED, Fault.CRASH), (NODE, Fault.NODE)])
+def test_a_worker_that_went_with_its_node_is_told_from_one_that_crashed(text, fault):
+    assert lost("w", text).fault is fault
 
 
 def test_only_who_needs_a_gpu_asks_for_one():
