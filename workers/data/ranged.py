@@ -10,21 +10,15 @@ Read = Callable[[int, int], bytes]  # offset, length (at least 1) → bytes
 _WINDOW_MIN, _WINDOW_MAX = 4 << 10, 1 << 20
 
 
-class RangedFile(io.RawIOBase):
-    """Reads ranges as they are asked for, and a window beyond.
-
-    Whoever reads on where a window ended gets a larger one next, up to 1 MiB; whoever jumps, a smaller one.
-    So headers that lie close together are read together, and large bodies between them not at all.
+class SeekableFile(io.RawIOBase):
+    """A file whose bytes come from `_range`, wherever that has them from.
 
     Args:
-        read: reads a range of the object.
-        size: of the object, bytes.
+        size: of the file, bytes.
     """
 
-    def __init__(self, read: Read, size: int) -> None:
-        self._read, self._size = read, size
-        self._position = 0
-        self._window, self._begin, self._data = _WINDOW_MIN, 0, b""
+    def __init__(self, size: int) -> None:
+        self._size, self._position = size, 0
 
     def readable(self) -> bool:
         """It is."""
@@ -48,14 +42,9 @@ class RangedFile(io.RawIOBase):
         """Up to `size` bytes from the position on; fewer only at the end."""
         left = max(0, self._size - self._position)
         wanted = left if size is None or size < 0 else min(size, left)
-        if not wanted:
-            return b""
-        end = self._begin + len(self._data)
-        if not self._begin <= self._position <= self._position + wanted <= end:
-            self._fetch(wanted, goes_on=self._begin <= self._position <= end + self._window)
-        start = self._position - self._begin
+        data = self._range(self._position, wanted) if wanted else b""
         self._position += wanted
-        return self._data[start : start + wanted]
+        return data
 
     def readinto(self, buffer: object) -> int:
         """See `io.RawIOBase.readinto`."""
@@ -64,10 +53,38 @@ class RangedFile(io.RawIOBase):
         view[: len(data)] = data
         return len(data)
 
-    def _fetch(self, wanted: int, *, goes_on: bool) -> None:
+    def _range(self, begin: int, length: int) -> bytes:
+        """Bytes `[begin, begin + length)`, at least one, all within the file."""
+        raise NotImplementedError
+
+
+class RangedFile(SeekableFile):
+    """Reads ranges as they are asked for, and a window beyond.
+
+    Whoever reads on where a window ended gets a larger one next, up to 1 MiB; whoever jumps, a smaller one.
+    So headers that lie close together are read together, and large bodies between them not at all.
+
+    Args:
+        read: reads a range of the object.
+        size: of the object, bytes.
+    """
+
+    def __init__(self, read: Read, size: int) -> None:
+        super().__init__(size)
+        self._read = read
+        self._window, self._begin, self._data = _WINDOW_MIN, 0, b""
+
+    def _range(self, begin: int, length: int) -> bytes:
+        end = self._begin + len(self._data)
+        if not self._begin <= begin <= begin + length <= end:
+            self._fetch(begin, length, goes_on=self._begin <= begin <= end + self._window)
+        start = begin - self._begin
+        return self._data[start : start + length]
+
+    def _fetch(self, begin: int, wanted: int, *, goes_on: bool) -> None:
         window = min(2 * self._window, _WINDOW_MAX) if goes_on else max(self._window // 2, _WINDOW_MIN)
-        length = min(max(wanted, window), self._size - self._position)
-        self._window, self._begin = window, self._position
-        self._data = self._read(self._position, length)
+        length = min(max(wanted, window), self._size - begin)
+        self._window, self._begin = window, begin
+        self._data = self._read(begin, length)
         if len(self._data) != length:
-            raise OSError(f"{len(self._data)} bytes at {self._position} instead of {length}")
+            raise OSError(f"{len(self._data)} bytes at {begin} instead of {length}")

@@ -7,7 +7,6 @@ is fetched and decoded whole, so `lockstep data pack` makes such sets faster to 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 
 import pyarrow as pa
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 from workers.data.blocks import Block
 from workers.data.formats.layout import Layout
 from workers.data.manifest import BlockSpec, Manifest
-from workers.data.ranged import RangedFile, Read
+from workers.data.ranged import RangedFile, Read, SeekableFile
 from workers.errors import DataError
 
 _TAIL_BYTES = 8  # the footer's length, and the magic
@@ -78,7 +77,7 @@ def _plain(schema: pa.Schema) -> pa.Schema:
     return pa.schema(fields)
 
 
-class _Parts(io.RawIOBase):
+class _Parts(SeekableFile):
     """A file of which only some parts are there, and zeros between them.
 
     Zeros are read with the footer, for whose length the library guesses, and not looked at.
@@ -89,29 +88,14 @@ class _Parts(io.RawIOBase):
     """
 
     def __init__(self, parts: Mapping[int, memoryview | bytes], size: int) -> None:
-        self._parts, self._size, self._position = parts, size, 0
+        super().__init__(size)
+        self._parts = parts
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origins = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}
-        self._position = origins[whence] + offset
-        return self._position
-
-    def read(self, size: int | None = -1) -> bytes:
-        left = self._size - self._position
-        begin, end = self._position, self._position + (left if size is None or size < 0 else min(size, left))
-        data = bytearray(end - begin)
+    def _range(self, begin: int, length: int) -> bytes:
+        end = begin + length
+        data = bytearray(length)
         for start, part in self._parts.items():
             first, last = max(begin, start), min(end, start + len(part))
             if first < last:
                 data[first - begin : last - begin] = part[first - start : last - start]
-        self._position = end
         return bytes(data)
