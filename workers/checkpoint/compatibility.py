@@ -64,6 +64,9 @@ def check_resume(manifest: Manifest, facts: JobFacts) -> None:
     environment = [*_environment_differences(manifest, facts)]
     if job:
         fix = "resume with the job file that wrote it, or start anew in another checkpoint folder"
+        digest = _pinned_digest(manifest, facts)
+        if digest is not None:
+            fix = f"read the version that it had read: --set data.train.version={digest[:12]}; or {fix}"
     elif environment and facts.numerics is not Numerics.RELAXED:
         fix = "restore what it was, or set `numerics: relaxed` and do without equal bits"
     else:
@@ -92,6 +95,14 @@ def _changes(old: Mapping[str, Json], new: Mapping[str, Json], prefix: str = "")
         before, after = (_text(side[key]) if key in side else "(none)" for side in (old, new))
         if before != after:
             yield f"{prefix}{key}: {before} → {after}"
+
+
+def _pinned_digest(manifest: Manifest, facts: JobFacts) -> str | None:
+    """The version of the data set that the checkpoint's job had read, if there may be another one now."""
+    before, now = manifest.data["train"] or {}, facts.train or {}
+    if "digest" in before and "digest" in now and before["digest"] != now["digest"]:
+        return str(before["digest"])
+    return None
 
 
 def _flat(train: Mapping[str, Json] | None) -> dict[str, Json]:

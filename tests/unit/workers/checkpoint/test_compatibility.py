@@ -6,7 +6,7 @@ from tests.support.checkpoints import FINGERPRINT, JOB, draft
 from workers.checkpoint.compatibility import JobFacts, check_resume
 from workers.checkpoint.manifest import Manifest
 from workers.errors import CheckpointError
-from workers.protocol import DataMixture, DataSource, Numerics
+from workers.protocol import DataMixture, DataSource, Numerics, Packing
 
 MANIFEST = Manifest.parse(Manifest.compose(draft({}, 100), {}, None).to_bytes())
 OTHER_DATA = DataSource(uri="file:///data", manifest_digest="ef" * 32, rows=1797)
@@ -49,6 +49,19 @@ def test_another_job_is_refused_whatever_its_numerics(change, said, numerics) ->
     assert said in message
     assert "job toy at step 100" in message
     assert "resume with the job file that wrote it" in message
+
+
+def test_data_that_grew_are_named_by_the_version_that_was_read() -> None:
+    pinned = JOB.train.manifest_digest[:12]
+    assert f"--set data.train.version={pinned}" in refused(replace(JOB, train=OTHER_DATA))
+    assert "data.train.version" not in refused(replace(JOB, seed=8))
+
+
+def test_other_packing_is_another_job() -> None:
+    packed = replace(JOB.train, packing=Packing(column="ids", length=16))
+    assert 'train data packing: (none) → {"column": "ids", "length": 16}' in refused(
+        replace(JOB, train=packed)
+    )
 
 
 def test_all_differences_are_listed_at_once() -> None:
