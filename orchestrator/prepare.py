@@ -11,7 +11,7 @@ from pathlib import Path
 from orchestrator.checkpointing import newest_intact
 from orchestrator.sources import collect_sources
 from orchestrator.spec import JobSpec
-from orchestrator.spec.model import Source, Train
+from orchestrator.spec.data import Data, Source, Train
 from workers.checkpoint.compatibility import JobFacts, check_resume
 from workers.checkpoint.load import history
 from workers.checkpoint.manifest import Manifest
@@ -19,10 +19,11 @@ from workers.data.dataset import Dataset
 from workers.data.manifest import Manifest as DataManifest
 from workers.data.mixed import common_schema
 from workers.data.order import WINDOW_BLOCKS, resolve_shuffle
+from workers.data.packing import choose_column, count_samples, sample_schema
 from workers.data.pattern import whole_weights
 from workers.data.stream import cut_into_steps
 from workers.errors import CheckpointError
-from workers.protocol import DataMixture, DataSource, TrainJob
+from workers.protocol import DataMixture, DataSource, Packing, TrainJob
 from workers.storage import Store
 
 
@@ -47,8 +48,8 @@ def resolve(spec: JobSpec, job_file: Path) -> TrainJob:
     Raises:
         InputError, UnreachableError: a data set is missing, empty or out of reach; see each.
     """
-    train = _pin_train(spec.data.train) if spec.data.train is not None else None
-    held_out = _pin(spec.data.eval)[0] if spec.data.eval is not None else None
+    train = _pin_train(spec.data, spec.data.train) if spec.data.train is not None else None
+    held_out = _pin(spec.data, spec.data.eval)[0] if spec.data.eval is not None else None
     return TrainJob(
         name=spec.name,
         recipe=spec.recipe,
@@ -115,11 +116,12 @@ def _newest_intact(store: Store, job: TrainJob) -> Origin:
     return Origin(manifest=manifest, notes=tuple(notes))
 
 
-def _pin_train(train: Train) -> DataSource | DataMixture:
+def _pin_train(data: Data, train: Train) -> DataSource | DataMixture:
     if train.mix is None:
-        return _pin(train.source)[0]
-    pinned = [_pin(source) for source in train.mix]
-    common_schema([source.uri for source, _ in pinned], [manifest for _, manifest in pinned])
+        return _pin(data, train.source)[0]
+    pinned = [_pin(data, source) for source in train.mix]
+    schemas = [sample_schema(manifest.schema, source.packing) for source, manifest in pinned]
+    common_schema([source.uri for source, _ in pinned], schemas)
     return DataMixture(
         sources=tuple(source for source, _ in pinned),
         weights=whole_weights([source.weight for source in train.mix]),
@@ -127,14 +129,24 @@ def _pin_train(train: Train) -> DataSource | DataMixture:
     )
 
 
-def _pin(source: Source) -> tuple[DataSource, DataManifest]:
+def _pin(data: Data, source: Source) -> tuple[DataSource, DataManifest]:
     """The data set at its newest version, or the one that is named, and the order it will be read in."""
-    manifest = Dataset.open(source.uri, digest=source.version).manifest
+    dataset = Dataset.open(source.uri, digest=source.version)
+    manifest = dataset.manifest
     window = resolve_shuffle(
         manifest.bytes, source.shuffle, source.window or WINDOW_BLOCKS, single_rows=manifest.single_rows
     )
+    packing = None
+    if data.seq_len is not None:
+        column = choose_column(dataset, source.uri, data.tokens)
+        packing = Packing(column=column, length=data.seq_len)
+    rows = count_samples(dataset, packing, source.uri)
     pinned = DataSource(
-        uri=source.uri, manifest_digest=manifest.digest, rows=manifest.rows, window_blocks=window
+        uri=source.uri,
+        manifest_digest=manifest.digest,
+        rows=rows,
+        window_blocks=window,
+        packing=packing,
     )
     return pinned, manifest
 

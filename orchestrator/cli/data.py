@@ -151,16 +151,27 @@ def order(
     count: Annotated[int | None, typer.Option(min=0, help="How many of each virtual rank.")] = None,
     shuffle: Annotated[Shuffle, typer.Option(help="As in the job.")] = Shuffle.AUTO,
     window_blocks: Annotated[int, typer.Option(min=1, help="Window of a windowed shuffle.")] = 32,
+    seq_len: Annotated[
+        int | None, typer.Option(min=2, help="As in the job, if its samples are packed tokens.")
+    ] = None,
+    tokens: Annotated[
+        str | None, typer.Option(help="As in the job: the column of tokens, if there are several.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Print the samples of an epoch, or of a mixture, in the order in which virtual ranks read them.
 
     Several data sets are a mixture: the epoch of a sample is then the pass over its own source, and without
     --count the lines end when every source has been used up once.
+
+    With --seq-len, a line names the object and the number of the token in it with which a sample begins; with
+    --json, all of its pieces.
     """
-    from orchestrator.cli.order import epoch_lines, mixture_lines, parse_weights
-    from workers.data.order import SampleOrder, resolve_shuffle
+    from orchestrator.cli.order import Ordered, epoch_lines, mixture_lines, parse_weights
+    from workers.data.order import OrderSettings, resolve_shuffle
+    from workers.data.packing import choose_column, sample_rows
     from workers.errors import InputError
+    from workers.protocol import Packing
 
     if vrank is not None and vrank >= vranks:
         raise InputError(
@@ -168,12 +179,15 @@ def order(
         )
     chosen = range(vranks) if vrank is None else [vrank]
     sources = []
+    packing = None
     for dataset in map(_open, uris):
         single_rows = dataset.manifest.single_rows
         window = resolve_shuffle(
             dataset.manifest.bytes, shuffle.value, window_blocks, single_rows=single_rows
         )
-        sources.append((dataset.store.uri, dataset, window))
+        if seq_len is not None:
+            packing = Packing(column=choose_column(dataset, dataset.store.uri, tokens), length=seq_len)
+        sources.append(Ordered(dataset=dataset, window_blocks=window, packing=packing))
     if len(uris) > 1:
         if epoch is not None:
             fix = "leave it out; --from and --count choose a part"
@@ -183,13 +197,14 @@ def order(
             sources, numbers, seed=seed, vranks=vranks, chosen=chosen, start=start, count=count
         )
     else:
-        (_, dataset, window) = sources[0]
-        rows = dataset.manifest.block_rows
-        settled = SampleOrder(
-            block_rows=rows, seed=seed, epoch=epoch or 0, vranks=vranks, window_blocks=window
+        [source] = sources
+        settings = OrderSettings(
+            seed=seed, window_blocks=source.window_blocks, sample_rows=sample_rows(packing)
         )
-        lines = epoch_lines(dataset.manifest, settled, chosen, start, count)
-    form = "{vrank:>4} {i:>10} " + ("{source} {epoch} " if len(uris) > 1 else "") + "{object} {row}"
+        settled = settings.epoch(epoch or 0, source.block_rows, vranks)
+        lines = epoch_lines(source, settled, chosen, start, count)
+    form = "{vrank:>4} {i:>10} " + ("{source} {epoch} " if len(uris) > 1 else "") + "{object} "
+    form += "{row}" if packing is None else "{token}"
     for line in lines:
         typer.echo(json.dumps(line) if as_json else form.format(**line))
 
@@ -210,6 +225,11 @@ def _summary(uri: str, manifest: Manifest) -> dict[str, Any]:
         "blocks": len(manifest),
         "bytes": manifest.bytes,
         "columns": {field.name: str(field.type) for field in manifest.schema},
+        **(
+            {"values": {name: int(of.sum()) for name, of in manifest.values.items()}}
+            if manifest.values
+            else {}
+        ),
         "digest": manifest.digest,
     }
 

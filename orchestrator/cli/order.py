@@ -3,36 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from workers.errors import InputError
 
 if TYPE_CHECKING:
     from workers.data.dataset import Dataset
-    from workers.data.manifest import Manifest
-    from workers.data.mixture import Drawn
     from workers.data.order import SampleOrder
+    from workers.data.permutation import Int64
+    from workers.data.runs import Runs
+    from workers.protocol import Packing
 
 _CHUNK = 4096  # samples addressed at once
 
+Json = Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ordered:
+    """A data set, and how it is read."""
+
+    dataset: Dataset
+    window_blocks: int | None
+    packing: Packing | None
+
+    @cached_property
+    def block_rows(self) -> Int64:
+        """See `workers.data.packing.block_rows`."""
+        from workers.data.packing import block_rows
+
+        return block_rows(self.dataset, self.packing)
+
+    def places(self, runs: Runs) -> list[dict[str, Json]]:
+        """Where each sample begins; a packed one's pieces, too."""
+        manifest = self.dataset.manifest
+        first = manifest.first_of_object(self.block_rows)
+        names = manifest.object_names.take(manifest.objects[runs.blocks]).to_pylist()
+        within = (first[runs.blocks] + runs.rows).tolist()
+        if runs.bounds is None or runs.lengths is None:
+            return [{"object": name, "row": row} for name, row in zip(names, within, strict=True)]
+        pieces = [
+            {"object": name, "token": token, "tokens": count}
+            for name, token, count in zip(names, within, runs.lengths.tolist(), strict=True)
+        ]
+        return [
+            {"object": pieces[begin]["object"], "token": pieces[begin]["token"], "pieces": pieces[begin:end]}
+            for begin, end in pairwise(runs.bounds.tolist())
+        ]
+
 
 def epoch_lines(
-    manifest: Manifest, order: SampleOrder, vranks: Sequence[int], start: int, count: int | None
-) -> Iterator[dict[str, Any]]:
+    source: Ordered, order: SampleOrder, vranks: Sequence[int], start: int, count: int | None
+) -> Iterator[dict[str, Json]]:
     """The samples of an epoch from each virtual rank's index `start` on; none beyond its span."""
     for vrank in vranks:
         first, last = order.span(vrank)
         stop = last - first if count is None else min(last - first, start + count)
         for begin in range(start, stop, _CHUNK):
-            blocks, rows = order.addresses(vrank, begin, min(begin + _CHUNK, stop))
-            names = manifest.object_names.take(manifest.objects[blocks]).to_pylist()
-            within = manifest.object_rows(blocks, rows).tolist()
-            for i, (name, row) in enumerate(zip(names, within, strict=True), start=begin):
-                yield {"epoch": order.epoch, "vrank": vrank, "i": i, "object": name, "row": row}
+            places = source.places(order.addresses(vrank, begin, min(begin + _CHUNK, stop)))
+            for i, place in enumerate(places, start=begin):
+                yield {"epoch": order.epoch, "vrank": vrank, "i": i, **place}
 
 
 def mixture_lines(
-    datasets: Sequence[tuple[str, Dataset, int | None]],
+    sources: Sequence[Ordered],
     weights: Sequence[float],
     *,
     seed: int,
@@ -40,23 +77,25 @@ def mixture_lines(
     chosen: Sequence[int],
     start: int,
     count: int | None,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, Json]]:
     """The samples of a mixture from each chosen virtual rank's index `start` on.
 
     Args:
-        datasets: URI, data set and window of each source.
+        sources: all packed to samples of one length, or none.
         count: how many; until the last source has been used up once if None.
     """
     from workers.data.mixture import Mixture
+    from workers.data.packing import sample_rows
     from workers.data.pattern import whole_weights
     from workers.data.stream import StreamSchedule
 
     mixture = Mixture(
         weights=whole_weights(weights),
-        block_rows=[dataset.manifest.block_rows for _, dataset, _ in datasets],
-        window_blocks=[window for _, _, window in datasets],
+        block_rows=[source.block_rows for source in sources],
+        window_blocks=[source.window_blocks for source in sources],
         vranks=vranks,
         seed=seed,
+        sample_rows=sample_rows(sources[0].packing),
     )
     whole = StreamSchedule(
         pattern=mixture.pattern, rows=mixture.rows, vranks=vranks, micro_batch=1, epoch_end="last"
@@ -65,24 +104,13 @@ def mixture_lines(
     for vrank in chosen:
         for begin in range(start, stop, _CHUNK):
             drawn = mixture.addresses(vrank, begin, min(begin + _CHUNK, stop))
-            places = _places(drawn, [dataset.manifest for _, dataset, _ in datasets])
-            for i, (source, number, name, row) in enumerate(places, start=begin):
-                place = {"source": datasets[source][0], "object": name, "row": row}
+            places: list[dict[str, Json]] = [{}] * len(drawn.sources)
+            for number, source in enumerate(sources):
+                mine = (drawn.sources == number).nonzero()[0]
+                for at, place in zip(mine.tolist(), source.places(drawn.runs.select(mine)), strict=True):
+                    places[at] = {"source": source.dataset.store.uri, **place}
+            for i, (number, place) in enumerate(zip(drawn.passes.tolist(), places, strict=True), start=begin):
                 yield {"epoch": number, "vrank": vrank, "i": i, **place}
-
-
-def _places(drawn: Drawn, manifests: Sequence[Manifest]) -> list[tuple[int, int, str, int]]:
-    """Source, pass, object and row in the object of each sample."""
-    names: list[str] = [""] * len(drawn.rows)
-    rows = drawn.rows.copy()
-    for source, manifest in enumerate(manifests):
-        mine = (drawn.sources == source).nonzero()[0]
-        blocks = drawn.blocks[mine]
-        rows[mine] = manifest.object_rows(blocks, drawn.rows[mine])
-        of_mine = manifest.object_names.take(manifest.objects[blocks]).to_pylist()
-        for place, name in zip(mine.tolist(), of_mine, strict=True):
-            names[place] = name
-    return list(zip(drawn.sources.tolist(), drawn.passes.tolist(), names, rows.tolist(), strict=True))
 
 
 def parse_weights(text: str | None, sources: int) -> list[float]:

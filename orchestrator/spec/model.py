@@ -1,212 +1,21 @@
-"""The job file's fields: types, limits and defaults. Sections are frozen; unknown fields are refused.
+"""The job file's sections: limits and defaults. They are frozen; unknown fields are refused.
 
 `JobSpec.model_json_schema()` is the same as JSON Schema, for editors and documentation.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from orchestrator.spec.data import Data
+from orchestrator.spec.fields import Count, RecipeName, Section, Slug, Steps, Uri, broken
 from workers.protocol import Numerics
 
-SLUG_CHARS_MAX = 63  # what file names, actor names and Kubernetes labels all allow
 SEED_MAX = 2**63 - 1
-SOURCES_MAX = 100  # of a mixture
-DECODE_PROCESSES_MAX = 256
-_SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
-_RECIPE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-_DIGEST = re.compile(r"[0-9a-f]{6,64}")
-_TIME = re.compile(r"[0-9.]+ ?(s|sec|m|min|h|d)")
-
-
-def broken(what: str, *, fix: str, field: str = "") -> PydanticCustomError:
-    """An error for pydantic to collect; `field` is where inside the section it belongs."""
-    template = what.replace("{", "{{").replace("}", "}}")
-    return PydanticCustomError("rule", template, {"fix": fix, "field": field})
-
-
-def _slug(text: str) -> str:
-    if _SLUG.fullmatch(text) and len(text) <= SLUG_CHARS_MAX:
-        return text
-    near = re.sub(r"[^a-z0-9]+", "-", text.lower())[:SLUG_CHARS_MAX].strip("-") or "my-job"
-    what = f"{text!r} cannot name files and actors everywhere"
-    raise broken(what, fix=f"use lower-case letters, digits and dashes, at most {SLUG_CHARS_MAX}: {near}")
-
-
-def _recipe(text: str) -> str:
-    if _RECIPE.fullmatch(text):
-        return text
-    fix = "write module:Class, as in recipe:CharModel for the class CharModel of recipe.py"
-    raise broken(f"{text!r} does not name a class in a module", fix=fix)
-
-
-def _uri(text: str, info: ValidationInfo) -> str:
-    """Absolute URIs stay; paths become `file://` URIs, relative ones from the job file's folder."""
-    parts = urlsplit(text)
-    if parts.scheme == "s3" and parts.netloc:
-        return text.rstrip("/")
-    if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/") and len(parts.path) > 1:
-        return text.rstrip("/")
-    fix = "write s3://bucket/prefix, file:///absolute/folder, or a path"
-    if not text or "://" in text:
-        raise broken(f"{text!r} is not an address of a folder", fix=fix)
-    path = Path(text).expanduser()
-    base: Path | None = (info.context or {}).get("base")
-    if not path.is_absolute():
-        if base is None:
-            raise broken(f"{text!r} is relative to nothing", fix=fix)
-        path = base / path
-    return path.resolve().as_uri()
-
-
-def _steps(value: Any) -> Any:
-    if isinstance(value, str) and _TIME.fullmatch(value):
-        what = f"{value!r} is a time; only steps are supported"
-        raise broken(what, fix="give a number of steps, such as 50")
-    return value
-
-
-def _digest(text: str) -> str:
-    if _DIGEST.fullmatch(text):
-        return text
-    fix = "write at least 6 of its digits, in quotes, as `lockstep data show` prints them"
-    raise broken(f"{text!r} is not how a digest begins", fix=fix)
-
-
-Digest = Annotated[str, AfterValidator(_digest)]
-Slug = Annotated[str, AfterValidator(_slug)]
-Uri = Annotated[str, AfterValidator(_uri)]
-Count = Annotated[int, Field(ge=1)]
-Steps = Annotated[Count, BeforeValidator(_steps)]
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, nothing unknown, no guessing of types (`"8"` is not a number)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-ShuffleChoice = Literal["auto", "global", "windowed"]
-_SHUFFLE = "Shuffle all samples, or within windows of blocks; auto decides by the set's size."
-_WINDOW = "Blocks in a window; only with shuffle: windowed."
-_VERSION = "Digest of the version that is read, or how it begins; the newest one when left out."
-
-
-def _window_needs_windowed(shuffle: ShuffleChoice, window: int | None) -> None:
-    if window is not None and shuffle != "windowed":
-        what = f"a window has no meaning with shuffle: {shuffle}"
-        raise broken(what, fix="add shuffle: windowed", field="window")
-
-
-class Source(Section):
-    """A data set and the order it is read in."""
-
-    uri: Uri = Field(description="Where its manifest lies: a path, file:///folder or s3://bucket/prefix.")
-    shuffle: ShuffleChoice = Field(default="auto", description=_SHUFFLE)
-    window: Count | None = Field(default=None, description=_WINDOW)
-    version: Digest | None = Field(default=None, description=_VERSION)
-
-    @model_validator(mode="after")
-    def _shuffle_fits(self) -> Self:
-        _window_needs_windowed(self.shuffle, self.window)
-        return self
-
-
-class Weighted(Source):
-    """One data set of a mixture."""
-
-    weight: Annotated[float, Field(gt=0)] = Field(
-        default=1.0,
-        description="Its share of the samples, beside the other weights; to 1/10,000 of the whole.",
-    )
-
-
-class Train(Section):
-    """What is trained on: one data set, or a mixture of several."""
-
-    uri: Uri | None = Field(
-        default=None,
-        description="Where its manifest lies: a path, file:///folder or s3://bucket/prefix. This, or `mix`.",
-    )
-    shuffle: ShuffleChoice = Field(default="auto", description=_SHUFFLE)
-    window: Count | None = Field(default=None, description=_WINDOW)
-    version: Digest | None = Field(default=None, description=_VERSION)
-    mix: Annotated[tuple[Weighted, ...], Field(strict=False)] | None = Field(
-        default=None, description="Several data sets with the same columns, drawn from by weight."
-    )
-    damaged_blocks: Annotated[int, Field(ge=0)] = Field(
-        default=0,
-        description="Blocks that cannot be read, in the store either, and are left out before the job stops.",
-    )
-    epoch: Literal["first", "last"] | None = Field(
-        default=None,
-        description="An epoch of a mixture ends when the first of its sources was used up once more, or the "
-        "last of them; last when left out.",
-    )
-
-    @model_validator(mode="after")
-    def _one_or_several(self) -> Self:
-        if self.mix is None:
-            if self.uri is None:
-                raise broken("missing", fix="add it, or mix: with several data sets", field="uri")
-            if self.epoch is not None:
-                what = "only the epochs of a mixture have a choice of ends"
-                raise broken(what, fix="leave it out", field="epoch")
-            _window_needs_windowed(self.shuffle, self.window)
-            return self
-        if not 0 < len(self.mix) <= SOURCES_MAX:
-            fix = f"name 1 to {SOURCES_MAX} data sets"
-            raise broken(f"{len(self.mix)} data sets are no mixture", fix=fix, field="mix")
-        for name in ("uri", "shuffle", "window", "version"):
-            if getattr(self, name) != type(self).model_fields[name].default:
-                what = f"with a mix, every source has its own {name}"
-                raise broken(what, fix="write it in the items of mix", field=name)
-        uris = [source.uri for source in self.mix]
-        for number, uri in enumerate(uris):
-            if uri in uris[:number]:
-                fix = "name it once, with the sum of the weights"
-                raise broken(f"{uri} is there twice", fix=fix, field="mix")
-        return self
-
-    @property
-    def source(self) -> Source:
-        """The one data set, if this is no mixture."""
-        if self.uri is None:
-            raise ValueError("a mixture has several sources")
-        return Source(uri=self.uri, shuffle=self.shuffle, window=self.window, version=self.version)
-
-
-class Decode(Section):
-    """Where the recipe's decode and collate run. The result does not depend on it."""
-
-    processes: Annotated[int, Field(ge=0, le=DECODE_PROCESSES_MAX)] = Field(
-        default=0,
-        description="Processes of each worker, for Python code that keeps a CPU busy. "
-        "0: threads, which is best for libraries that release the interpreter's lock.",
-    )
-
-
-class Data(Section):
-    """What is trained and evaluated on. Recipes that make their own data leave out `train`."""
-
-    train: Train | None = Field(default=None, description="The training set, or several.")
-    eval: Source | None = Field(default=None, description="The held-out set.")
-    decode: Decode = Field(default=Decode(), description="Where samples are decoded.")
 
 
 class Batch(Section):
@@ -313,7 +122,7 @@ class JobSpec(Section):
     """A whole job. Nothing in it depends on the machines that it will run on."""
 
     name: Slug = Field(description="Names the job, its checkpoints and its metrics.")
-    recipe: Annotated[str, AfterValidator(_recipe)] = Field(
+    recipe: RecipeName = Field(
         description="module:Class; looked up beside the job file first, then on Python's path."
     )
     params: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the recipe.")

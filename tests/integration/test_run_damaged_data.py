@@ -59,7 +59,7 @@ def steps_by_block(dataset: Dataset) -> dict[int, int]:
     for step in range(schedule.steps_per_epoch):
         piece = schedule.at(step)
         for vrank, count in enumerate(piece.counts):
-            blocks, _ = order.addresses(vrank, piece.start, piece.start + count)
+            blocks = order.addresses(vrank, piece.start, piece.start + count).blocks
             found |= dict.fromkeys(blocks.tolist(), step + 1)
     return found
 

@@ -40,3 +40,19 @@ def raw_files(folder: Path, contents: Iterable[bytes]) -> str:
     for number, content in enumerate(contents):
         (folder / f"{number:05d}.bin").write_bytes(content)
     return folder.as_uri()
+
+
+def token_set(
+    folder: Path, lengths: Iterable[int], *, first: int = 0, block_bytes: int = 300, shard_bytes: int = 2000
+) -> Dataset:
+    """A packed data set of documents: all tokens, laid end to end, are `first`, `first + 1`, ..."""
+    schema = pa.schema([("tokens", pa.list_(pa.uint32())), ("name", pa.string())])
+
+    def documents() -> Iterator[Mapping[str, Any]]:
+        token = first
+        for number, length in enumerate(lengths):
+            yield {"tokens": list(range(token, token + length)), "name": f"document {number}"}
+            token += length
+
+    write_shards(documents(), schema, folder.as_uri(), block_bytes=block_bytes, shard_bytes=shard_bytes)
+    return Dataset.open(folder.as_uri())

@@ -72,7 +72,7 @@ def data(job: dict[str, Any], recipe: Any) -> Iterator[Batches]:
         )
         batches: Batches = []
         for vrank, count in enumerate(piece.counts):
-            blocks, _ = order.addresses(vrank, piece.start, piece.start + count)
+            blocks = order.addresses(vrank, piece.start, piece.start + count).blocks
             samples = [decoded(job, recipe, dataset, piece.epoch, block) for block in blocks.tolist()]
             batches.append((default_collate(samples) if samples else None, count))
         yield batches

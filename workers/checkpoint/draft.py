@@ -61,4 +61,9 @@ def describe_source(source: DataSource | DataMixture | None) -> dict[str, Json] 
             for part, weight in zip(source.sources, source.weights, strict=True)
         ]
         return {"mix": mix, "epoch_end": source.epoch_end}
-    return {"digest": source.manifest_digest, "rows": source.rows, "window_blocks": source.window_blocks}
+    described = {
+        "digest": source.manifest_digest,
+        "rows": source.rows,
+        "window_blocks": source.window_blocks,
+    }
+    return described if source.packing is None else {**described, "packing": asdict(source.packing)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +19,7 @@ class Block:
     length: int  # bytes
     rows: int
     crc32c: int | None = None
+    values: Mapping[str, int] = field(default_factory=dict)  # see `Manifest.values`
 
 
 @dataclass(kw_only=True)
@@ -29,6 +31,7 @@ class BlockTable:
     _sizes: list[int] = field(default_factory=list)
     _extras: list[bytes | None] = field(default_factory=list)
     _blocks: list[tuple[int, int, int, int, int]] = field(default_factory=list)
+    _values: list[Mapping[str, int]] = field(default_factory=list)  # of each block
 
     def add(
         self, *, name: str, size: int, etag: str | None, blocks: list[Block], extra: bytes | None = None
@@ -46,6 +49,7 @@ class BlockTable:
         for block in blocks:
             crc32c = UNSEEN if block.crc32c is None else block.crc32c
             self._blocks.append((number, block.offset, block.length, block.rows, crc32c))
+            self._values.append(block.values)
 
     @property
     def rows(self) -> int:
@@ -56,6 +60,7 @@ class BlockTable:
         """The finished table."""
         columns = np.array(self._blocks, dtype=np.int64).reshape(-1, 5).T.copy()
         objects, offsets, lengths, rows, crc32c = columns
+        counted = self._values[0] if self._values else {}
         return Manifest(
             format=kind,
             schema=schema,
@@ -68,4 +73,7 @@ class BlockTable:
             block_rows=rows,
             crc32c=crc32c,
             object_extras=pa.array(self._extras, pa.large_binary()) if any(self._extras) else None,
+            values={
+                name: np.array([values[name] for values in self._values], dtype=np.int64) for name in counted
+            },
         )

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from workers.data.permutation import Int64
-from workers.data.records import Records, joined
+from workers.data.records import Records, as_samples, joined
 from workers.numerics.randomness import derive
 from workers.recipe import Batch, Recipe, Sample
 
@@ -96,7 +96,7 @@ class Decoder:
         """
         if self._recipe.decode_batch is not None:
             return aligned(self._recipe.decode_batch(joined(records)))
-        samples: list[Any] = records.to_pylist()
+        samples: list[Any] = as_samples(records)
         if self._decodes:
             samples = self._decode(epoch, samples, sample_ids.tolist())
         return aligned(self._recipe.collate(samples))

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-
-import numpy as np
+from dataclasses import dataclass
 
 from workers.data.decoder import EVALUATION, BatchDecoder, Decoding
-from workers.data.order import locate
-from workers.data.prefetch import Prefetcher, Request
-from workers.data.reader import BlockReader
+from workers.data.permutation import Int64
+from workers.data.prefetch import Prefetcher, Reader, Request
+from workers.data.samples import StoredSamples
 from workers.recipe import Batch
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Request(Request):
+    """One micro-batch."""
+
+    draws: Int64
+
+
 def evaluation_batches(
-    reader: BlockReader,
+    reader: Reader,
+    samples: StoredSamples,
     decoder: BatchDecoder,
     *,
     micro_batch: int,
@@ -27,6 +34,7 @@ def evaluation_batches(
 
     Args:
         reader: of the held-out set.
+        samples: where its samples are stored.
         decoder: records to batches.
         micro_batch: samples in each; the set's last one may be shorter.
         vranks: virtual ranks that share the evaluation (V).
@@ -36,15 +44,13 @@ def evaluation_batches(
     Yields:
         batch, count: the batch and how many samples it holds, at least 1.
     """
-    manifest = reader.dataset.manifest
-    starts = range(vrank * micro_batch, manifest.rows, vranks * micro_batch)[:batches]
-    requests = (_request(reader, start, min(start + micro_batch, manifest.rows)) for start in starts)
+    starts = range(vrank * micro_batch, samples.count, vranks * micro_batch)[:batches]
+    requests = (_request(samples, start, start + micro_batch) for start in starts)
     begun: deque[tuple[Decoding, int]] = deque()
     try:
         for request, [records] in Prefetcher(reader).read(requests):
             if records is not None:
-                sample_ids = manifest.first_row[request.blocks] + request.rows
-                begun.append((decoder.begin(EVALUATION, records, sample_ids), records.num_rows))
+                begun.append((decoder.begin(EVALUATION, records, request.draws), records.num_rows))
             if len(begun) > decoder.ahead:
                 decoding, count = begun.popleft()
                 yield decoding.result(), count
@@ -56,6 +62,6 @@ def evaluation_batches(
             decoding.cancel()
 
 
-def _request(reader: BlockReader, start: int, stop: int) -> Request:
-    blocks, rows = locate(reader.dataset.manifest.edges, np.arange(start, stop, dtype=np.int64))
-    return Request(epoch=EVALUATION, blocks=blocks, rows=rows, counts=(stop - start,))
+def _request(samples: StoredSamples, start: int, stop: int) -> _Request:
+    found = samples.find(start, stop)
+    return _Request(epoch=EVALUATION, runs=found.runs, draws=found.draws, counts=(len(found),))

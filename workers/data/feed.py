@@ -203,10 +203,9 @@ class Feed:
                 yield _Request(
                     epoch=pieces[0].epoch,
                     places=tuple((step, vrank) for step in stretch for vrank in vranks),
-                    blocks=together.blocks,
-                    rows=together.rows,
+                    runs=together.runs,
                     draws=together.draws,
-                    counts=tuple(len(part.blocks) for part in parts),
+                    counts=tuple(map(len, parts)),
                 )
 
     def _stretches(self) -> Iterator[range]:

@@ -11,7 +11,8 @@ dictionary-encoded with the object's number as the common index.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal, get_args
@@ -30,6 +31,7 @@ Format = Literal["arrow", "raw", "tar", "mds", "parquet"]
 FOLDER = "_lockstep"
 NAME = f"{FOLDER}/manifest.arrow"
 VERSIONS = f"{FOLDER}/versions"  # manifests that were replaced, by digest: jobs that pinned them go on
+_VALUES = "values."  # before the name of a column, in the table
 UNSEEN = -1  # a checksum that is not known, because the bytes were not read
 _VERSION = b"1"
 _Bytes = bytes  # inside `Manifest`, the name means the size of the data set
@@ -59,6 +61,8 @@ class Manifest:
         object_etags: null where checksums pin the object; string.
         object_sizes: bytes; int64.
         object_extras: what else a format needs to read an object; large_binary. None for most formats.
+        values: of columns of lists of integers, how many values they hold in a block; int64. Not every format
+            tells.
         objects: each block's object; int32, ascending.
         offsets: in the object, bytes; int64.
         lengths: bytes; int64.
@@ -77,6 +81,7 @@ class Manifest:
     block_rows: Int64
     crc32c: Int64
     object_extras: pa.LargeBinaryArray | None = None
+    values: Mapping[str, Int64] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Blocks."""
@@ -137,10 +142,10 @@ class Manifest:
             raise ValueError(f"the format {self.format} keeps nothing of its objects")
         return bytes(self.object_extras[int(self.objects[number])].as_py())
 
-    def object_rows(self, blocks: Int64, rows: Int64) -> Int64:
-        """Row numbers within the object, for rows within blocks."""
-        first_blocks = np.searchsorted(self.objects, self.objects[blocks])
-        return self.first_row[blocks] - self.first_row[first_blocks] + rows
+    def first_of_object(self, block_rows: Int64) -> Int64:
+        """The number of each block's first row within its object, for so many rows in each block."""
+        line = edges(block_rows)[:-1]
+        return line - line[np.searchsorted(self.objects, self.objects)]
 
     def to_bytes(self) -> _Bytes:
         """The stored form; equal manifests give equal bytes."""
@@ -160,6 +165,9 @@ class Manifest:
         }
         if self.object_extras is not None:
             columns["extra"] = of_object(self.object_extras)
+        columns |= {
+            f"{_VALUES}{name}": pa.array(self.values[name], pa.int64()) for name in sorted(self.values)
+        }
         header = {
             "lockstep.version": _VERSION,
             "lockstep.format": self.format.encode(),
@@ -264,4 +272,9 @@ def _parse(reader: Any) -> Manifest:
         block_rows=numbers("rows"),
         crc32c=batch["crc32c"].cast(pa.int64()).fill_null(UNSEEN).to_numpy(),
         object_extras=batch["extra"].dictionary if "extra" in batch.schema.names else None,
+        values={
+            name.removeprefix(_VALUES): numbers(name)
+            for name in batch.schema.names
+            if name.startswith(_VALUES)
+        },
     )

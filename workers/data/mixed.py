@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from workers.data.manifest import Manifest
+from workers.data.gathering import Gathering, Sent
 from workers.data.order import edges
-from workers.data.permutation import Int64
-from workers.data.reader import BlockReader, Gathering
+from workers.data.reader import BlockReader
+from workers.data.runs import Runs
 from workers.errors import DataError
 
 
@@ -30,26 +30,26 @@ class MixedReader:
         """Stored bytes of a sample of whichever source has the largest, on average."""
         return max(reader.sample_bytes for reader in self._readers)
 
-    def begin(self, blocks: Int64, rows: Int64) -> Gathering:
+    def begin(self, runs: Runs) -> Gathering:
         """Start to fetch samples; see `workers.data.reader.BlockReader.begin`. Blocks are counted through."""
-        sources = np.searchsorted(self._first_block, blocks, side="right") - 1
-        places = np.empty_like(blocks)
-        begun: list[Gathering] = []
+        sources = np.searchsorted(self._first_block, runs.blocks, side="right") - 1
+        places = np.empty_like(runs.blocks)
+        begun: list[Sent] = []
         count = 0
         for source in np.unique(sources).tolist():
             mine = sources == source
-            part = self._readers[source].begin(blocks[mine] - self._first_block[source], rows[mine])
+            part = self._readers[source].send(runs.blocks[mine] - self._first_block[source])
             places[mine] = part.places + count
             count += len(part.flights)
             begun.append(part)
-        return Gathering(
+        together = Sent(
             readers=[reader for part in begun for reader in part.readers],
             flights=[flight for part in begun for flight in part.flights],
             places=places,
-            rows=np.asarray(rows),
             missing_bytes=sum(part.missing_bytes for part in begun),
             large=any(part.large for part in begun),
         )
+        return Gathering.of(together, runs)
 
     def close(self) -> None:
         """See `workers.data.reader.BlockReader.close`."""
@@ -57,18 +57,18 @@ class MixedReader:
             reader.close()
 
 
-def common_schema(uris: Sequence[str], manifests: Sequence[Manifest]) -> pa.Schema:
+def common_schema(uris: Sequence[str], schemas: Sequence[pa.Schema]) -> pa.Schema:
     """The columns that the sources of a mixture share, without what may differ: metadata and nullability.
 
     Args:
-        uris, manifests: of the sources.
+        uris, schemas: of the sources.
 
     Raises:
         DataError: they have other columns, or in another order.
     """
-    first, schema = uris[0], manifests[0].schema
-    for uri, manifest in zip(uris, manifests, strict=True):
-        difference = next(_differences(schema, manifest.schema), None)
+    first, schema = uris[0], schemas[0]
+    for uri, other in zip(uris, schemas, strict=True):
+        difference = next(_differences(schema, other), None)
         if difference is not None:
             fix = "mix data sets with the same columns: pack them so, or leave one out"
             raise DataError(f"{difference}, unlike in {first}", where=uri, fix=fix)

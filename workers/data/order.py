@@ -5,19 +5,24 @@ a position of the line is a sample's number, permuted. *Windowed*, the line is t
 to end, and a span is shuffled within windows of a few consecutive blocks: each block is then needed by one
 virtual rank (by two where a span begins inside it), and only for a short while.
 
+Where samples are packed, each is a run of as many rows of the line. So a run that goes on in another block
+does so in the one that lies next to it on the line, which is read at the same time. What is left at the end
+of the line is less than a sample, and belongs to none in this epoch.
+
 Nothing here depends on how many workers there are, and index i is found without the indices before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from workers.data.permutation import Int64, Permutation
+from workers.data.runs import Runs, cut
 from workers.numerics.randomness import derive
 
 Shuffle = Literal["auto", "global", "windowed"]
@@ -70,6 +75,14 @@ def locate(line: Int64, positions: Int64) -> tuple[Int64, Int64]:
     return blocks, positions - line[blocks]
 
 
+def stored_at(line: Int64, samples: Int64, sample_rows: int) -> Runs:
+    """The rows of samples, which are numbered along a line of blocks. `line` is what `edges` gives."""
+    if sample_rows > 1:
+        return cut(line, samples * sample_rows, sample_rows)
+    blocks, rows = locate(line, samples)
+    return Runs(blocks=blocks, rows=rows)
+
+
 @dataclass(frozen=True, kw_only=True)
 class OrderSettings:
     """What a job pins of the order, for all of its epochs.
@@ -77,10 +90,12 @@ class OrderSettings:
     Args:
         seed: the job's.
         window_blocks: None to shuffle globally, else blocks in a window.
+        sample_rows: see `SampleOrder`.
     """
 
     seed: int
     window_blocks: int | None = None
+    sample_rows: int = 1
 
     def epoch(self, epoch: int, block_rows: Int64, vranks: int) -> SampleOrder:
         """The order of one epoch of a data set."""
@@ -90,6 +105,7 @@ class OrderSettings:
             epoch=epoch,
             vranks=vranks,
             window_blocks=self.window_blocks,
+            sample_rows=self.sample_rows,
         )
 
 
@@ -98,12 +114,13 @@ class SampleOrder:
     """The order of one epoch.
 
     Args:
-        block_rows: samples in each block, int64, in the manifest's order.
+        block_rows: rows in each block, int64, in the manifest's order.
         seed: the job's.
         epoch: counted from 0.
         vranks: how many virtual ranks share the epoch (V).
         window_blocks: None to shuffle globally, else blocks in a window.
         cuts: where the virtual ranks' spans begin, and where the last one ends, if they are not all as long.
+        sample_rows: rows that make a sample, at least 1; more than 1 where samples are packed.
     """
 
     block_rows: Int64
@@ -112,17 +129,15 @@ class SampleOrder:
     vranks: int
     window_blocks: int | None = None
     cuts: Int64 | None = None
+    sample_rows: int = 1
 
     def span(self, vrank: int) -> tuple[int, int]:
         """The stretch `[start, stop)` of the epoch's line that a virtual rank owns."""
         first, last = span(self.rows, self.vranks, vrank)
         return (first, last) if self.cuts is None else (int(self.cuts[vrank]), int(self.cuts[vrank + 1]))
 
-    def addresses(self, vrank: int, start: int, stop: int) -> tuple[Int64, Int64]:
+    def addresses(self, vrank: int, start: int, stop: int) -> Runs:
         """Where samples `start..stop-1` of a virtual rank's epoch are stored.
-
-        Returns:
-            blocks, rows: each sample's block, and its row in that block; int64, `stop - start` long.
 
         Raises:
             IndexError: the virtual rank has no such samples.
@@ -132,17 +147,17 @@ class SampleOrder:
             raise IndexError(f"samples {start}..{stop} of {last - first} of virtual rank {vrank}")
         positions = np.arange(first + start, first + stop, dtype=np.int64)
         if self.window_blocks is None:
-            return locate(self._stored, self._samples(positions))
+            return stored_at(self._stored, self._samples(positions), self.sample_rows)
         for window in self._windows(vrank, first + start, first + stop):
             inside = slice(max(window.start, first + start) - first - start, window.stop - first - start)
             positions[inside] = window.start + window.permutation(positions[inside] - window.start)
-        places, rows = locate(self._line, positions)
-        return self._line_blocks[places], rows
+        found = stored_at(self._line, positions, self.sample_rows)
+        return replace(found, blocks=self._line_blocks[found.blocks])
 
     @cached_property
     def rows(self) -> int:
         """Samples in the epoch."""
-        return int(self.block_rows.sum())
+        return int(self.block_rows.sum()) // self.sample_rows
 
     @cached_property
     def _stored(self) -> Int64:
@@ -162,6 +177,13 @@ class SampleOrder:
     def _line(self) -> Int64:
         return edges(self.block_rows[self._line_blocks])
 
+    @cached_property
+    def _begins(self) -> Int64:
+        """How many samples begin before each block of the line, and in all: a sample is where it begins."""
+        if self.sample_rows == 1:
+            return self._line
+        return np.minimum(-(-self._line // self.sample_rows), self.rows)
+
     def _windows(self, vrank: int, start: int, stop: int) -> Iterator[_Window]:
         """The windows of a virtual rank's span that touch positions `[start, stop)` of the line.
 
@@ -171,11 +193,11 @@ class SampleOrder:
             return
         width = self.window_blocks
         first, last = self.span(vrank)
-        origin, begin, end = locate(self._line, np.array([first, start, stop - 1]))[0].tolist()
+        origin, begin, end = locate(self._begins, np.array([first, start, stop - 1]))[0].tolist()
         for number in range((begin - origin) // width, (end - origin) // width + 1):
             block = origin + number * width
-            window_start = max(first, int(self._line[block]))
-            window_stop = min(last, int(self._line[min(block + width, len(self.block_rows))]))
+            window_start = max(first, int(self._begins[block]))
+            window_stop = min(last, int(self._begins[min(block + width, len(self.block_rows))]))
             key = derive("window", self.seed, self.epoch, vrank, number)
             permutation = Permutation(window_stop - window_start, key)
             yield _Window(start=window_start, stop=window_stop, permutation=permutation)

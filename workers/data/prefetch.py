@@ -8,9 +8,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from workers.data.permutation import Int64
-from workers.data.reader import Gathering
+from workers.data.gathering import Gathering
 from workers.data.records import Records
+from workers.data.runs import Runs
 from workers.errors import LockstepError
 
 #: Bytes that may be on their way at once, beside the one request that is waited for.
@@ -29,8 +29,7 @@ class Request:
     """
 
     epoch: int
-    blocks: Int64
-    rows: Int64
+    runs: Runs
     counts: tuple[int, ...]
 
 
@@ -44,8 +43,8 @@ class Reader(Protocol):
     def sample_bytes(self) -> float:
         """Stored bytes of a sample, about."""
 
-    def begin(self, blocks: Int64, rows: Int64) -> Gathering:
-        """Start to fetch the samples at `rows` of `blocks`, at least one, without waiting for them."""
+    def begin(self, runs: Runs) -> Gathering:
+        """Start to fetch samples, at least one, without waiting for them."""
 
 
 class Prefetcher:
@@ -82,7 +81,7 @@ class Prefetcher:
         missing = 0  # bytes of those
         try:
             for request in requests:
-                begun = self._reader.begin(request.blocks, request.rows) if len(request.blocks) else None
+                begun = self._reader.begin(request.runs) if len(request.runs) else None
                 ahead.append((request, begun))
                 missing += begun.missing_bytes if begun is not None else 0
                 while len(ahead) > 1 and (len(ahead) > self.depth or missing > self._budget):

@@ -54,7 +54,10 @@ def preview(dataset: Dataset, samples: int, *, bytes_max: int | None = None) -> 
             "columns": {column: {"type": types[column], **_said(sample[column])} for column in types},
         }
         for name, row, sample in zip(
-            names, manifest.object_rows(blocks, rows).tolist(), records.to_pylist(), strict=True
+            names,
+            (manifest.first_of_object(manifest.block_rows)[blocks] + rows).tolist(),
+            records.to_pylist(),
+            strict=True,
         )
     ]
 

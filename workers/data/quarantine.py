@@ -45,7 +45,7 @@ class RemainingSteps:
         counts = []
         for vrank, count in enumerate(piece.counts):
             found = self.samples.find(piece.epoch, vrank, piece.start, piece.start + count)
-            counts.append(len(found.without(self.left_out).blocks))
+            counts.append(len(found.without(self.left_out)))
         return replace(piece, counts=tuple(counts))
 
     def epoch(self, step: int) -> int:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
@@ -16,14 +13,18 @@ from workers.data.dataset import Dataset
 from workers.data.fetch import fetch, matches
 from workers.data.flights import Flight, Flights
 from workers.data.formats import DECODERS
+from workers.data.gathering import Gathering, Sent
 from workers.data.manifest import BlockSpec
+from workers.data.packing import block_rows, sample_rows, values
 from workers.data.permutation import Int64
-from workers.data.records import Records, joined
+from workers.data.records import joined
+from workers.data.runs import Runs
 from workers.errors import DamagedBlockError, DataError
+from workers.protocol import Packing
 
 CACHE_BYTES = 1 << 30
 #: Samples that are this large on average are not copied out of their blocks: a call each costs less.
-_LARGE_BYTES = 16 << 10
+LARGE_BYTES = 16 << 10
 
 
 class BlockReader:
@@ -39,6 +40,7 @@ class BlockReader:
         on_disk: where to look for blocks before the store is asked.
         schema: of the records, if not the data set's: the same columns, but for metadata and nullability.
         first_block: what its first block is called in errors; of a mixture, all blocks are counted through.
+        packing: of its samples. A block's rows are then the values that the lists of its samples hold.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class BlockReader:
         on_disk: NodeCache | None = None,
         schema: pa.Schema | None = None,
         first_block: int = 0,
+        packing: Packing | None = None,
     ) -> None:
-        self.dataset, self._on_disk, self._schema = dataset, on_disk, schema
+        self.dataset, self._on_disk, self._schema, self._packing = dataset, on_disk, schema, packing
+        self._block_rows = block_rows(dataset, packing)
         self._cache_bytes, self._first_block = cache_bytes, first_block
         self._kept: OrderedDict[int, Flight] = OrderedDict()  # least recently used first
         self._kept_bytes = 0
@@ -59,33 +63,32 @@ class BlockReader:
     @property
     def sample_bytes(self) -> float:
         """Stored bytes of a sample, on average."""
-        return self.dataset.manifest.bytes / max(1, self.dataset.rows)
+        return sample_rows(self._packing) * self.dataset.manifest.bytes / max(1, int(self._block_rows.sum()))
 
     def gather(self, blocks: Int64, rows: Int64) -> pa.RecordBatch:
-        """The samples at `rows` of `blocks`, in this order; at least one.
+        """The rows of blocks, in this order; at least one.
 
         Raises:
             DamagedBlockError: a block is missing, truncated or altered.
             AccessError, UnreachableError: from the store.
         """
-        return joined(self.begin(blocks, rows).parts([len(blocks)])[0])
+        return joined(self.begin(Runs(blocks=blocks, rows=np.asarray(rows))).parts([len(blocks)])[0])
 
-    def begin(self, blocks: Int64, rows: Int64) -> Gathering:
-        """Start to fetch what `gather` would return, without waiting for it."""
+    def begin(self, runs: Runs) -> Gathering:
+        """Start to fetch samples, at least one, without waiting for them."""
+        return Gathering.of(self.send(runs.blocks), runs)
+
+    def send(self, blocks: Int64) -> Sent:
+        """Start to fetch blocks; there may be some of them several times."""
         distinct, places = np.unique(blocks, return_inverse=True)
         wanted = [self.want(block) for block in distinct.tolist()]
-        manifest = self.dataset.manifest
-        lengths = manifest.lengths[distinct]
+        lengths = self.dataset.manifest.lengths[distinct]
         missing = sum(
             size for size, it in zip(lengths.tolist(), wanted, strict=True) if not it.arrived.done()
         )
-        return Gathering(
-            readers=[self] * len(wanted),
-            flights=wanted,
-            places=places,
-            rows=np.asarray(rows),
-            missing_bytes=missing,
-            large=bool(lengths.sum() >= _LARGE_BYTES * manifest.block_rows[distinct].sum()),
+        large = bool(lengths.sum() >= LARGE_BYTES * self._block_rows[distinct].sum())
+        return Sent(
+            readers=[self] * len(wanted), flights=wanted, places=places, missing_bytes=missing, large=large
         )
 
     def close(self) -> None:
@@ -127,6 +130,9 @@ class BlockReader:
         except (ValueError, OSError) as error:  # pyarrow's errors are among these
             where = self.dataset.address(block)
             raise DataError(f"block {number} does not decode: {error}", where=where) from error
+        if self._packing is not None:
+            where = self.dataset.address(block)
+            return values(records, self._packing, int(self._block_rows[number]), where=where)
         return records if self._schema is None else pa.record_batch(records.columns, schema=self._schema)
 
     def _fetch(self, flight: Flight, block: BlockSpec, second: bool) -> pa.Buffer:
@@ -143,82 +149,3 @@ class BlockReader:
             fits=lambda data: matches(block, data),
             alone=not second,  # the first request holds the place, and whoever holds it may wait for long
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gathering:
-    """Samples on their way: the distinct blocks that hold them, and where in those they are."""
-
-    readers: list[BlockReader]  # of each block
-    flights: list[Flight]
-    places: Int64  # each sample's block
-    rows: Int64  # each sample's row in it
-    missing_bytes: int  # of blocks that had to be fetched, or were on their way
-    large: bool  # samples on average; decides whether they are copied, not what comes out
-
-    @property
-    def is_there(self) -> bool:
-        """Whether all blocks have arrived."""
-        return all(flight.arrived.done() for flight in self.flights)
-
-    def wait(self, stopped: Future[None] | None = None) -> bool:
-        """Until all blocks have arrived, or failed; False as soon as `stopped` is done before that."""
-        also = () if stopped is None else (stopped,)
-        for number, flight in enumerate(self.flights):
-            while not flight.arrived.done() or flight.cancelled:
-                if flight.cancelled:  # by somebody else, who wanted it no more
-                    flight = self.flights[number] = self.readers[number].want(flight.block)
-                soon = self.readers[number].flights.hurry(flight)
-                wait((flight.arrived, *also), soon, FIRST_COMPLETED)
-                if stopped is not None and stopped.done():
-                    return False
-        return True
-
-    def cancel(self) -> None:
-        """Nobody wants them any more: give up the fetches that have not begun."""
-        for reader, flight in zip(self.readers, self.flights, strict=True):
-            reader.flights.cancel(flight)
-
-    def piece(self, start: int, count: int) -> Gathering:
-        """`count` of the samples, from number `start` on."""
-        inside = slice(start, start + count)
-        distinct, places = np.unique(self.places[inside], return_inverse=True)
-        return Gathering(
-            readers=[self.readers[number] for number in distinct.tolist()],
-            flights=[self.flights[number] for number in distinct.tolist()],
-            places=places,
-            rows=self.rows[inside],
-            missing_bytes=0,
-            large=self.large,
-        )
-
-    def parts(self, counts: Sequence[int]) -> list[Records]:
-        """Wait for the blocks and pick the samples, in order. Large ones stay where they are, in pieces.
-
-        Args:
-            counts: samples in each part, at least 1; in all, as many as there are.
-        """
-        self.wait()
-        if self.large:
-            return self._in_pieces(counts)
-        order = np.argsort(self.places, kind="stable")
-        bounds = np.searchsorted(self.places[order], np.arange(len(self.flights) + 1))
-        picked = [
-            flight.arrived.result().take(pa.array(self.rows[order[begin:end]]))
-            for flight, begin, end in zip(self.flights, bounds, bounds[1:], strict=False)
-        ]
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        together = pa.concat_batches(picked)
-        return [together.take(pa.array(places)) for places in np.split(back, np.cumsum(counts)[:-1])]
-
-    def _in_pieces(self, counts: Sequence[int]) -> list[Records]:
-        blocks = [flight.arrived.result() for flight in self.flights]
-        addresses = zip(self.places.tolist(), self.rows.tolist(), strict=True)
-        samples = [blocks[place].slice(row, 1) for place, row in addresses]
-        ends = np.cumsum(counts).tolist()
-        return [
-            pa.Table.from_batches(samples[end - count : end]) for count, end in zip(counts, ends, strict=True)
-        ]
-
-

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from itertools import pairwise
+from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 #: Samples, one a row: in one piece in memory of their own, or in pieces that are still parts of blocks.
 Records: TypeAlias = pa.RecordBatch | pa.Table
@@ -17,3 +20,28 @@ def joined(records: Records) -> pa.RecordBatch:
     pieces = records.to_batches()
     # A single one would not be copied by putting it together with none.
     return pa.concat_batches(pieces) if len(pieces) > 1 else pieces[0].take(pa.array([0]))
+
+
+def as_samples(records: Records) -> list[dict[str, Any]]:
+    """Each sample as a dict of its columns: plain values; numpy arrays for lists of numbers without nulls."""
+    pieces = [records] if isinstance(records, pa.RecordBatch) else records.to_batches()
+    names = records.schema.names
+    samples: list[dict[str, Any]] = []
+    for piece in pieces:
+        columns = [_cells(column) for column in piece.columns]
+        samples += [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+    return samples
+
+
+def _cells(column: pa.Array) -> list[Any]:
+    kind = column.type
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    if not any(is_kind(kind) for is_kind in lists) or column.null_count:
+        return list(column.to_pylist())
+    numbers = pa.types.is_integer(kind.value_type) or pa.types.is_floating(kind.value_type)
+    flat = column.flatten()
+    if not numbers or flat.null_count:
+        return list(column.to_pylist())
+    values = flat.to_numpy(zero_copy_only=False).copy()  # recipes may write to their samples
+    ends = np.cumsum(pc.list_value_length(column).to_numpy(zero_copy_only=False)).tolist()
+    return [values[begin:end] for begin, end in pairwise([0, *ends])]

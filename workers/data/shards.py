@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from workers.data.blocks import Block, BlockTable
 from workers.data.formats import arrow
+from workers.data.lists import count_values
 from workers.data.manifest import NAME, Manifest, exists_already
 from workers.errors import DataError
 from workers.storage import Store
@@ -84,13 +85,14 @@ def block_limit(shard_size: int, block_bytes: int) -> int:
 def shard(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> tuple[memoryview, list[Block]]:
     """One Arrow IPC file, and where its record batches lie in it."""
     sink = pa.BufferOutputStream()
-    ends, rows = [], []
+    ends, rows, values = [], [], []
     begin = arrow.HEAD_BYTES + schema.serialize().size  # written together with the first block
     with pa.ipc.new_file(sink, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
             ends.append(sink.tell())
             rows.append(batch.num_rows)
+            values.append(count_values(batch))
     data = sink.getvalue()
     starts = [begin, *ends[:-1]]
     return memoryview(data), [
@@ -99,8 +101,9 @@ def shard(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> tuple[memoryv
             length=end - start,
             rows=count,
             crc32c=google_crc32c.value(data.slice(start, end - start)),
+            values=counts,
         )
-        for start, end, count in zip(starts, ends, rows, strict=True)
+        for start, end, count, counts in zip(starts, ends, rows, values, strict=True)
     ]
 
 

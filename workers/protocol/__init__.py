@@ -30,6 +30,7 @@ from workers.protocol.job import (
     DataSource,
     EpochEnd,
     Numerics,
+    Packing,
     TrainJob,
 )
 from workers.protocol.news import (
@@ -76,6 +77,7 @@ __all__ = [
     "News",
     "Numerics",
     "Order",
+    "Packing",
     "Parked",
     "Placed",
     "Pulse",

@@ -19,13 +19,22 @@ class Numerics(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Packing:
+    """A sample is so many consecutive values of the lists in a column, whichever lists those are in."""
+
+    column: str
+    length: int  # at least 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSource:
     """A data set pinned to one version of its manifest, and the order it is read in."""
 
     uri: str
     manifest_digest: str
-    rows: int
+    rows: int  # samples
     window_blocks: int | None = None  # None: shuffled globally; else within a window of so many blocks
+    packing: Packing | None = None  # None: a sample is what is stored as one
 
 
 #: An epoch of a mixture is over when the first of its sources was used up once more, or the last of them.

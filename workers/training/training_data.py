@@ -18,15 +18,16 @@ from workers.data.memory import keep_freed_memory
 from workers.data.mixed import MixedReader, common_schema
 from workers.data.mixture import Mixture
 from workers.data.order import OrderSettings
+from workers.data.packing import block_rows, sample_rows, sample_schema
 from workers.data.prefetch import Reader
 from workers.data.quarantine import RemainingSteps
 from workers.data.reader import CACHE_BYTES, BlockReader
-from workers.data.samples import EpochSamples, MixedSamples, Samples
+from workers.data.samples import EpochSamples, MixedSamples, Samples, StoredSamples
 from workers.data.schedule import Schedule, Steps
 from workers.data.stream import cut_into_steps
 from workers.errors import DamagedBlockError
 from workers.numerics.randomness import derive
-from workers.protocol import DataMixture, DataSource, TrainJob
+from workers.protocol import DataMixture, DataSource, Packing, TrainJob
 from workers.recipe import Batch
 from workers.training.step import Feed
 
@@ -99,10 +100,10 @@ class StoredData:
         while True:
             found = self._samples.first(self._job.micro_batch, tried)
             try:
-                [records] = self._reader.begin(found.blocks, found.rows).parts([len(found.blocks)])
+                [records] = self._reader.begin(found.runs).parts([len(found)])
             except DamagedBlockError as error:
                 tried = error.block + 1
-                if tried > self._job.damaged_blocks or not len(self._samples.first(1, tried).blocks):
+                if tried > self._job.damaged_blocks or not len(self._samples.first(1, tried)):
                     raise
             else:
                 return self._decoder.begin(EVALUATION, records, found.draws).result()
@@ -161,16 +162,19 @@ class RecipeData:
 class EvaluationData:
     """The held-out set, in stored order."""
 
-    def __init__(self, job: TrainJob, dataset: Dataset, decoder: BatchDecoder) -> None:
-        self._job = job
-        self._reader = BlockReader(dataset, on_disk=node_cache(dataset.store.uri))
-        self._decoder = decoder
+    def __init__(self, job: TrainJob, reader: Reader, samples: StoredSamples, decoder: BatchDecoder) -> None:
+        self._job, self._reader, self._samples, self._decoder = job, reader, samples, decoder
 
     def share(self, vrank: int) -> Iterator[Batch]:
         """A virtual rank's micro-batches: numbers vrank, vrank + V, ..."""
         job = self._job
         for batch, _ in evaluation_batches(
-            self._reader, self._decoder, micro_batch=job.micro_batch, vranks=job.virtual_ranks, vrank=vrank
+            self._reader,
+            self._samples,
+            self._decoder,
+            micro_batch=job.micro_batch,
+            vranks=job.virtual_ranks,
+            vrank=vrank,
         ):
             yield batch
 
@@ -187,27 +191,30 @@ def open_training_data(job: TrainJob, decoder: BatchDecoder) -> TrainingData:
     if isinstance(job.train, DataMixture):
         return _open_mixture(job, job.train, decoder)
     dataset = _open(job.train)
-    order = OrderSettings(seed=job.seed, window_blocks=job.train.window_blocks)
-    return StoredData(
-        job,
-        BlockReader(dataset, on_disk=node_cache(dataset.store.uri)),
-        EpochSamples(dataset.manifest, order, job.virtual_ranks),
-        decoder,
+    packing = job.train.packing
+    order = OrderSettings(
+        seed=job.seed, window_blocks=job.train.window_blocks, sample_rows=sample_rows(packing)
     )
+    samples = EpochSamples(block_rows(dataset, packing), order, job.virtual_ranks)
+    return StoredData(job, _reader(dataset, packing), samples, decoder)
 
 
 def _open_mixture(job: TrainJob, train: DataMixture, decoder: BatchDecoder) -> StoredData:
     datasets = [_open(source) for source in train.sources]
-    manifests = [dataset.manifest for dataset in datasets]
-    schema = common_schema([source.uri for source in train.sources], manifests)
+    packing = train.sources[0].packing  # of them all
+    schema = common_schema(
+        [source.uri for source in train.sources],
+        [sample_schema(dataset.manifest.schema, packing) for dataset in datasets],
+    )
     mixture = Mixture(
         weights=train.weights,
-        block_rows=[manifest.block_rows for manifest in manifests],
+        block_rows=[block_rows(dataset, packing) for dataset in datasets],
         window_blocks=[source.window_blocks for source in train.sources],
         vranks=job.virtual_ranks,
         seed=job.seed,
+        sample_rows=sample_rows(packing),
     )
-    before = np.cumsum([0, *(len(manifest) for manifest in manifests)])
+    before = np.cumsum([0, *(len(dataset.manifest) for dataset in datasets)])
     readers = [
         BlockReader(
             dataset,
@@ -215,10 +222,15 @@ def _open_mixture(job: TrainJob, train: DataMixture, decoder: BatchDecoder) -> S
             node_cache(dataset.store.uri),
             schema,
             first_block=int(first_block),
+            packing=packing,
         )
         for dataset, first_block in zip(datasets, before, strict=False)
     ]
-    return StoredData(job, MixedReader(readers), MixedSamples(manifests, mixture), decoder)
+    return StoredData(job, MixedReader(readers), MixedSamples(mixture), decoder)
+
+
+def _reader(dataset: Dataset, packing: Packing | None) -> BlockReader:
+    return BlockReader(dataset, on_disk=node_cache(dataset.store.uri), packing=packing)
 
 
 def _open(source: DataSource) -> Dataset:
@@ -229,4 +241,6 @@ def open_evaluation_data(job: TrainJob, decoder: BatchDecoder) -> EvaluationData
     """The job's held-out data, if it has some. Raises like `open_training_data`."""
     if job.evaluation is None:
         return None
-    return EvaluationData(job, _open(job.evaluation), decoder)
+    dataset, packing = _open(job.evaluation), job.evaluation.packing
+    samples = StoredSamples(block_rows(dataset, packing), sample_rows(packing))
+    return EvaluationData(job, _reader(dataset, packing), samples, decoder)

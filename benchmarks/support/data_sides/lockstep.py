@@ -20,6 +20,7 @@ from workers.data.feed import Feed
 from workers.data.memory import keep_freed_memory
 from workers.data.order import OrderSettings, resolve_shuffle
 from workers.data.reader import BlockReader
+from workers.data.samples import EpochSamples
 from workers.data.schedule import Schedule
 from workers.data.shards import write_shards
 from workers.recipe import Recipe
@@ -85,7 +86,8 @@ class Loader:
         steps = range(begin, begin + schedule.steps_per_epoch)
         decoder = Decoder(RECIPES[self._row.name](), seed=0)
         order = OrderSettings(seed=0, window_blocks=window)
-        feed = Feed(self._reader, order, schedule, decoder, vranks, start_step=begin, stop_step=steps.stop)
+        samples = EpochSamples(manifest.block_rows, order, VRANKS)
+        feed = Feed(self._reader, samples, schedule, decoder, vranks, start_step=begin, stop_step=steps.stop)
         try:
             for step in steps:
                 for vrank in vranks:

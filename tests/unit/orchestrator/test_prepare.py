@@ -12,14 +12,15 @@ import yaml
 from orchestrator.prepare import find_origin, resolve
 from orchestrator.spec import load_job
 from tests.support.checkpoints import JOB, chunk_path, flip, folder_store, objects, save
-from tests.support.datasets import number_set, raw_files
+from tests.support.datasets import number_set, raw_files, token_set
 from tests.support.events import train_job
+from workers.checkpoint.draft import describe_source
 from workers.checkpoint.load import history
 from workers.checkpoint.tensors import TensorSpec
 from workers.data.dataset import Dataset
 from workers.data.index import index
 from workers.errors import CheckpointError, DataError
-from workers.protocol import DataMixture, TrainJob
+from workers.protocol import DataMixture, DataSource, Packing, TrainJob
 
 SPECS = {"model/a": TensorSpec(dtype="F32", shape=(40,))}
 
@@ -117,6 +118,34 @@ def test_epochs_of_a_mixture_end_with_its_first_or_last_source(tmp_path, epoch, 
     data = mixed(tmp_path, epoch=epoch)
     path = job_file(tmp_path / "job", data=data, stop={"epochs": epochs})
     assert resolved(path).steps == steps
+
+
+def test_packed_tokens_are_counted_in_samples_of_their_length(tmp_path):
+    for name, lengths in (("a", [50] * 20), ("b", [30] * 20)):
+        token_set(tmp_path / name, lengths)
+    data = {"train": {"uri": str(tmp_path / "a")}, "eval": {"uri": str(tmp_path / "b")}, "seq_len": 16}
+    job = resolved(job_file(tmp_path / "job", data=data, stop={"epochs": 2}))
+    packing = Packing(column="tokens", length=16)
+    assert isinstance(job.train, DataSource)
+    assert job.evaluation is not None
+    assert (job.train.rows, job.train.packing) == (62, packing)
+    assert (job.evaluation.rows, job.evaluation.packing) == (37, packing)
+    assert job.steps == 2 * 6  # 62 samples, 12 a step
+    mix = {"train": {"mix": [{"uri": str(tmp_path / name)} for name in "ab"]}, "seq_len": 16}
+    train = resolved(job_file(tmp_path / "job", data=mix)).train
+    assert isinstance(train, DataMixture)
+    assert [source.rows for source in train.sources] == [62, 37]
+    with pytest.raises(DataError, match="holds 600 tokens, fewer than a sample of 900"):
+        resolved(job_file(tmp_path / "job", data={**data, "seq_len": 900}))
+    with pytest.raises(DataError, match="there is no column ids"):
+        resolved(job_file(tmp_path / "job", data={**data, "tokens": "ids"}))
+
+
+def test_another_length_is_another_job(tmp_path):
+    token_set(tmp_path / "a", [50] * 20)
+    data = {"train": {"uri": str(tmp_path / "a")}, "seq_len": 16}
+    kinds = [resolved(job_file(tmp_path / "job", data={**data, "seq_len": n})).train for n in (16, 17)]
+    assert describe_source(kinds[0]) != describe_source(kinds[1])
 
 
 def test_sources_with_other_columns_are_refused_before_anything_is_started(tmp_path):

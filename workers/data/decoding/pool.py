@@ -54,7 +54,9 @@ class ProcessDecoder:
 
         `result` also raises RecipeError: decoding this micro-batch kills processes.
         """
-        return self._pool.submit(self._decode, Task(epoch=epoch, records=joined(records), sample_ids=sample_ids))
+        return self._pool.submit(
+            self._decode, Task(epoch=epoch, records=joined(records), sample_ids=sample_ids)
+        )
 
     def close(self) -> None:
         """End the processes, whatever they are doing."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 from workers.data.blocks import Block
 from workers.data.formats.flatbuffer import Table
 from workers.data.formats.layout import Layout
+from workers.data.lists import counted_columns
 from workers.data.manifest import BlockSpec, Manifest
 from workers.data.ranged import Read
 from workers.errors import DataError
@@ -22,7 +23,11 @@ _PREFIX_BYTES = 8  # continuation mark and length before a message's metadata
 _BLOCK = "<qi4xq"  # struct Block { offset: long; metaDataLength: int; bodyLength: long }
 _DICTIONARIES, _RECORD_BATCHES = 2, 3  # fields of table Footer
 _HEADER = 2  # field of table Message: the RecordBatch
-_LENGTH = 0  # field of table RecordBatch: rows
+_LENGTH, _NODES = (
+    0,
+    1,
+)  # fields of table RecordBatch: rows, and one node for each column and each child of one
+_NODE = "<qq"  # struct FieldNode { length: long; null_count: long }
 
 
 def decode(manifest: Manifest, block: BlockSpec, data: pa.Buffer) -> pa.RecordBatch:
@@ -48,7 +53,8 @@ def scan(read: Read, size: int, *, where: str) -> Layout:
         places = footer.structs(_RECORD_BATCHES, _BLOCK)
         first = min([offset for offset, _, _ in places], default=size - _TAIL_BYTES)
         schema = pa.ipc.read_schema(pa.py_buffer(read(HEAD_BYTES, first - HEAD_BYTES)))
-        return Layout(schema=schema, blocks=[_block(read, size, *place) for place in places])
+        nodes = _value_nodes(schema)
+        return Layout(schema=schema, blocks=[_block(read, size, nodes, *place) for place in places])
     except (ValueError, pa.ArrowInvalid) as error:
         fix = "write Arrow IPC files (the file format, not the stream), or use lockstep data pack"
         raise DataError(f"cannot read this as an Arrow IPC file: {error}", where=where, fix=fix) from error
@@ -64,9 +70,34 @@ def _footer(read: Read, size: int) -> bytes:
     return read(size - _TAIL_BYTES - length, length)
 
 
-def _block(read: Read, size: int, offset: int, header_length: int, body_length: int) -> Block:
+def _value_nodes(schema: pa.Schema) -> dict[str, int]:
+    """For each column whose values are counted, the number of the node that they have in a block's header."""
+    nodes, number = {}, 0
+    counted = counted_columns(schema)
+    for field in schema:
+        if field.name in counted:
+            nodes[field.name] = number + 1
+        number += _node_count(field.type)
+    return nodes
+
+
+def _node_count(kind: pa.DataType) -> int:
+    return 1 + sum(_node_count(kind.field(child).type) for child in range(kind.num_fields))
+
+
+def _block(
+    read: Read, size: int, nodes: dict[str, int], offset: int, header_length: int, body_length: int
+) -> Block:
     if not HEAD_BYTES <= offset <= offset + header_length + body_length <= size:
         raise ValueError("a block reaches beyond the end")
     message = Table.root(read(offset, header_length)[_PREFIX_BYTES:])
-    rows = message.table(_HEADER).int64(_LENGTH)
-    return Block(offset=offset, length=header_length + body_length, rows=rows)
+    header = message.table(_HEADER)
+    lengths = [length for length, _ in header.structs(_NODES, _NODE)] if nodes else []
+    if nodes and max(nodes.values()) >= len(lengths):
+        raise ValueError("a block has other columns than the schema says")
+    return Block(
+        offset=offset,
+        length=header_length + body_length,
+        rows=header.int64(_LENGTH),
+        values={name: lengths[number] for name, number in nodes.items()},
+    )

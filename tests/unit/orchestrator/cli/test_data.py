@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from orchestrator.cli.data import app
-from tests.support.datasets import number_set, raw_files
+from tests.support.datasets import number_set, raw_files, token_set
 from workers.errors import DataError, InputError
 
 
@@ -153,6 +153,39 @@ def test_the_order_of_a_mixture_names_sources_and_their_passes(tmp_path: Path) -
     ]
     text = call("order", tmp_path / "40", tmp_path / "10", *common).stdout.splitlines()
     assert len(text) == len(lines)
+
+
+@pytest.mark.parametrize("shuffle", ["global", "windowed"])
+def test_the_order_of_packed_samples_names_all_their_pieces(tmp_path: Path, shuffle: str) -> None:
+    dataset = token_set(tmp_path, [7, 0, 90, 33, 200, 1] * 10)
+    assert answer("show", tmp_path, "--samples", 0)["values"] == {"tokens": 3310}
+    lines = order(tmp_path, "--seq-len", 16, "--shuffle", shuffle, "--window-blocks", 2)
+    assert len(lines) == 3310 // 16
+    pieces = [piece for line in lines for piece in line["pieces"]]
+    assert {sum(piece["tokens"] for piece in line["pieces"]) for line in lines} == {16}
+    assert all(line["pieces"][0].items() >= {(k, line[k]) for k in ("object", "token")} for line in lines)
+    seen = {(p["object"], n) for p in pieces for n in range(p["token"], p["token"] + p["tokens"])}
+    assert len(seen) == 16 * len(lines)
+    manifest = dataset.manifest
+    sizes = dict.fromkeys(manifest.object_names.to_pylist(), 0)
+    for number, count in enumerate(manifest.values["tokens"].tolist()):
+        sizes[manifest.block(number).object] += count
+    assert seen <= {(name, n) for name, count in sizes.items() for n in range(count)}
+    text = call("order", tmp_path, "--seed", 5, "--vranks", 3, "--epoch", 2, "--seq-len", 16)
+    assert len(text.stdout.splitlines()) == len(lines)
+    with pytest.raises(DataError, match="there is no column other"):
+        order(tmp_path, "--seq-len", 16, "--tokens", "other")
+
+
+def test_the_order_of_a_packed_mixture(tmp_path: Path) -> None:
+    token_set(tmp_path / "a", [50] * 20)
+    token_set(tmp_path / "b", [30] * 10)
+    command = ("order", tmp_path / "a", tmp_path / "b", "--seed", 5, "--vranks", 2, "--seq-len", 16, "--json")
+    lines = [json.loads(line) for line in call(*command).stdout.splitlines()]
+    for name, rows in (("a", 1000 // 16), ("b", 300 // 16)):
+        found = [x for x in lines if x["source"] == (tmp_path / name).as_uri() and x["epoch"] == 0]
+        assert len(found) == rows
+        assert len({(x["object"], x["token"]) for x in found}) == rows
 
 
 @pytest.mark.parametrize(

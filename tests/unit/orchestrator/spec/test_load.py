@@ -210,6 +210,8 @@ def test_an_override_takes_the_files_place_in_messages(problems):
         ("data: {train: {}}", "5: data.train.uri: missing -> add it, or mix: with several data sets"),
         ("data: {train: {uri: x, version: abc}}", "5: data.train.version: 'abc' is not how a digest begins"),
         ("data: {train: {uri: x, epoch: last}}", "5: data.train.epoch: only the epochs of a mixture"),
+        ("data: {train: {uri: x}, tokens: ids}", "5: data.tokens: a column of tokens has no meaning without"),
+        ("data: {train: {uri: x}, seq_len: 1}", "5: data.seq_len: should be at least 2, not 1"),
         ("data: {train: {mix: []}}", "5: data.train.mix: 0 data sets are no mixture -> name 1 to 100"),
         ("data: {train: {mix: x}}", "5: data.train.mix: should be a list, not 'x'"),
         (

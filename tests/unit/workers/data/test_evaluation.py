@@ -14,6 +14,7 @@ from workers.data.dataset import Dataset
 from workers.data.decoder import Decoder
 from workers.data.evaluation import evaluation_batches
 from workers.data.reader import BlockReader
+from workers.data.samples import StoredSamples
 
 
 class Plain(Recipe):
@@ -31,8 +32,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def read(dataset: Dataset, micro_batch: int, vranks: int, vrank: int) -> list[tuple[Any, int]]:
     decoder = Decoder(Plain(), seed=0)
-    reader = BlockReader(dataset)
-    return list(evaluation_batches(reader, decoder, micro_batch=micro_batch, vranks=vranks, vrank=vrank))
+    reader, samples = BlockReader(dataset), StoredSamples(dataset.manifest.block_rows)
+    return list(
+        evaluation_batches(reader, samples, decoder, micro_batch=micro_batch, vranks=vranks, vrank=vrank)
+    )
 
 
 @settings(max_examples=25, deadline=None)

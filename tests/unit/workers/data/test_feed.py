@@ -57,7 +57,7 @@ def feed(
 ) -> Feed:
     return Feed(
         BlockReader(dataset),
-        EpochSamples(dataset.manifest, OrderSettings(seed=4, window_blocks=window), VRANKS),
+        EpochSamples(dataset.manifest.block_rows, OrderSettings(seed=4, window_blocks=window), VRANKS),
         SCHEDULE,
         Decoder(recipe, seed=4),
         vranks,

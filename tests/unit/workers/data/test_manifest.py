@@ -64,7 +64,8 @@ def test_blocks_are_numbered_and_so_are_their_samples() -> None:
     assert (table.rows, table.bytes, len(table)) == (6, 22, 3)
     assert table.first_row.tolist() == [0, 3, 5]
     assert table.edges.tolist() == [0, 3, 5, 6]
-    assert table.object_rows(np.array([0, 1, 1, 2]), np.array([2, 0, 1, 0])).tolist() == [2, 3, 4, 0]
+    assert table.first_of_object(table.block_rows).tolist() == [0, 3, 0]
+    assert table.first_of_object(np.array([5, 7, 9])).tolist() == [0, 5, 0]
     assert not table.single_rows
 
 

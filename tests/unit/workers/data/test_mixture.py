@@ -51,7 +51,7 @@ Sample = tuple[int, int, int, int]  # source, pass, block, row
 
 
 def listed(drawn: Drawn) -> list[Sample]:
-    columns = (drawn.sources, drawn.passes, drawn.blocks, drawn.rows)
+    columns = (drawn.sources, drawn.passes, drawn.runs.blocks, drawn.runs.rows)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
@@ -135,7 +135,7 @@ def test_a_block_is_read_by_one_virtual_rank_and_only_for_a_short_while():
     readers: dict[int, set[int]] = {}
     for vrank in range(8):
         drawn = mixture.addresses(vrank, 0, 1100)
-        blocks = drawn.blocks[(drawn.sources == 0) & (drawn.passes == 0)]
+        blocks = drawn.runs.blocks[(drawn.sources == 0) & (drawn.passes == 0)]
         for start in range(0, len(blocks), 40):
             assert len(np.unique(blocks[start : start + 40])) <= 10
         for block in np.unique(blocks).tolist():

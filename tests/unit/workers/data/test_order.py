@@ -1,13 +1,15 @@
 """Rules of the sample order: exactly once, the same however it is sliced."""
 
 import time
+from dataclasses import replace
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.data.order import SampleOrder, resolve_shuffle
+from workers.data.order import OrderSettings, SampleOrder, resolve_shuffle
 
 SIZES = [1, 7, 8, 1000, 1797]
 
@@ -29,7 +31,8 @@ def orders(draw: st.DrawFn) -> SampleOrder:
 
 def samples(order: SampleOrder, vrank: int, start: int, stop: int) -> list[int]:
     """Global sample ids, by definition of the block table."""
-    blocks, rows = order.addresses(vrank, start, stop)
+    runs = order.addresses(vrank, start, stop)
+    blocks, rows = runs.blocks, runs.rows
     assert (rows < order.block_rows[blocks]).all()
     assert (rows >= 0).all()
     first = np.cumsum(order.block_rows) - order.block_rows
@@ -70,11 +73,56 @@ def test_spans_differ_by_at_most_one_sample_and_tile_the_line(order: SampleOrder
     assert edges[-1] == order.rows
 
 
+@settings(max_examples=150, deadline=None)
+@given(order=orders(), sample_rows=st.integers(2, 400), data=st.data())
+def test_packed_every_row_is_in_one_sample_but_for_less_than_a_sample_at_the_lines_end(
+    order: SampleOrder, sample_rows: int, data: st.DataObject
+) -> None:
+    order = replace(order, sample_rows=sample_rows)
+    assert order.rows == int(order.block_rows.sum()) // sample_rows
+    first = np.cumsum(order.block_rows) - order.block_rows
+    seen: list[list[int]] = []
+    for vrank in range(order.vranks):
+        begin, end = order.span(vrank)
+        runs = order.addresses(vrank, 0, end - begin)
+        rows = [
+            list(range(first[block] + row, first[block] + row + length))
+            for block, row, length in zip(runs.blocks, runs.rows, runs.lengths, strict=True)
+        ]
+        assert (runs.rows + runs.lengths <= order.block_rows[runs.blocks]).all()
+        own = [list(chain(*rows[a:b])) for a, b in pairwise(runs.bounds)]
+        assert {len(sample) for sample in own} <= {sample_rows}
+        seen += own
+        start = data.draw(st.integers(0, len(own)))
+        stop = data.draw(st.integers(start, len(own)))
+        part, again = runs.part(start, stop), replace(order).addresses(vrank, start, stop)
+        for name in ("blocks", "rows", "lengths", "bounds"):
+            assert (getattr(part, name) == getattr(again, name)).all()
+    together = list(chain(*seen))
+    assert len(together) == len(set(together)) == order.rows * sample_rows
+    assert set(together) <= set(range(int(order.block_rows.sum())))
+
+
+def test_packed_a_window_needs_few_blocks_at_a_time() -> None:
+    """100 blocks of 1,000 rows, samples of 70: a sample that goes on in another block does so in the next one
+    of its window or in the first one of the next window."""
+    settings_ = OrderSettings(seed=3, window_blocks=5, sample_rows=70)
+    order = settings_.epoch(1, np.full(100, 1000), 4)
+    needed = []
+    for vrank in range(4):
+        first, last = order.span(vrank)
+        runs = order.addresses(vrank, 0, last - first)
+        needed += np.unique(runs.blocks).tolist()
+        for start in range(0, last - first - 35, 35):
+            assert len(np.unique(runs.part(start, start + 35).blocks)) <= 12
+    assert len(needed) <= 100 + 2 * 3
+
+
 def test_a_window_needs_few_blocks_at_a_time() -> None:
     """100 blocks of 10 in 4 spans, windows of 5: any 50 consecutive samples touch at most 5 blocks or,
     where a window ends, 10; over the epoch only blocks that a span begins in are needed twice."""
     order = SampleOrder(block_rows=np.full(100, 10), seed=3, epoch=1, vranks=4, window_blocks=5)
-    blocks = [order.addresses(vrank, 0, 250)[0] for vrank in range(4)]
+    blocks = [order.addresses(vrank, 0, 250).blocks for vrank in range(4)]
     assert all(len(np.unique(b[start : start + 50])) <= 5 for b in blocks for start in range(0, 250, 50))
     assert sum(len(np.unique(b)) for b in blocks) <= 100 + 3
 

@@ -16,6 +16,7 @@ from workers.data.dataset import Dataset
 from workers.data.order import locate
 from workers.data.prefetch import Prefetcher, Request
 from workers.data.reader import BlockReader
+from workers.data.runs import Runs
 from workers.errors import DamagedBlockError
 
 ROWS = 200
@@ -29,7 +30,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def request(dataset: Dataset, micro_batches: list[list[int]]) -> Request:
     samples = np.array([n for batch in micro_batches for n in batch], dtype=np.int64)
     blocks, rows = locate(dataset.manifest.edges, samples)
-    return Request(epoch=0, blocks=blocks, rows=rows, counts=tuple(map(len, micro_batches)))
+    return Request(epoch=0, runs=Runs(blocks=blocks, rows=rows), counts=tuple(map(len, micro_batches)))
 
 
 batches = st.lists(st.lists(st.integers(0, ROWS - 1), max_size=5), min_size=1, max_size=4)
@@ -72,13 +73,13 @@ class FakeReader:
         self.fast, self.begun = fast, 0
         self.gatherings: list[FakeGathering] = []
 
-    def begin(self, blocks: np.ndarray, rows: np.ndarray) -> FakeGathering:
+    def begin(self, runs: Runs) -> FakeGathering:
         self.begun += 1
         self.gatherings.append(FakeGathering(self.fast))
         return self.gatherings[-1]
 
 
-ONE = Request(epoch=0, blocks=np.array([0]), rows=np.array([3]), counts=(1,))
+ONE = Request(epoch=0, runs=Runs(blocks=np.array([0]), rows=np.array([3])), counts=(1,))
 
 
 def test_whoever_had_to_wait_has_twice_as_much_begun_from_then_on():

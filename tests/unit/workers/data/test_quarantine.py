@@ -42,7 +42,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def taken(dataset: Dataset, vranks: list[int], left_out: list[int], window: int | None) -> dict:
     """(step, virtual rank) → the numbers that it gets, and how many it is said to get."""
     order = OrderSettings(seed=4, window_blocks=window)
-    samples = EpochSamples(dataset.manifest, order, VRANKS)
+    samples = EpochSamples(dataset.manifest.block_rows, order, VRANKS)
     steps = RemainingSteps(steps=SCHEDULE, samples=samples, left_out=np.array(left_out, dtype=np.int64))
     reader, decoder = BlockReader(dataset), Decoder(Numbers(), seed=4)
     feed = Feed(reader, samples, SCHEDULE, decoder, vranks, start_step=0, stop_step=STEPS, left_out=left_out)
@@ -72,7 +72,7 @@ def test_all_others_are_read_where_they_were(dataset, data, window):
 
 
 def test_positions_are_counted_as_if_nothing_was_left_out(dataset):
-    samples = EpochSamples(dataset.manifest, OrderSettings(seed=4, window_blocks=None), VRANKS)
+    samples = EpochSamples(dataset.manifest.block_rows, OrderSettings(seed=4, window_blocks=None), VRANKS)
     steps = RemainingSteps(steps=SCHEDULE, samples=samples, left_out=np.array([0, 1]))
     assert (steps.vranks, steps.micro_batch) == (SCHEDULE.vranks, SCHEDULE.micro_batch)
     for step in range(STEPS):

@@ -18,6 +18,7 @@ from workers.data.index import index
 from workers.data.order import locate
 from workers.data.reader import BlockReader
 from workers.data.records import joined
+from workers.data.runs import Runs
 from workers.data.shards import write_shards
 from workers.errors import DataError, UnreachableError
 
@@ -62,7 +63,7 @@ def test_large_samples_come_in_parts_of_their_own_too(
     counts = [count for count in counts if count]
     blocks, rows = locate(large.manifest.edges, np.array(ids))
     reader = BlockReader(large)
-    parts = reader.begin(blocks, rows).parts(counts)
+    parts = reader.begin(Runs(blocks=blocks, rows=rows)).parts(counts)
     assert [part.num_rows for part in parts] == counts
     assert [row["payload"] for part in parts for row in part.to_pylist()] == [payload(n) for n in ids]
     for part in map(joined, parts):
@@ -180,7 +181,7 @@ def test_a_block_that_another_gathering_gave_up_is_asked_for_again(dataset: Data
     slow, _ = faulty(dataset, fault)
     reader = BlockReader(slow)
     blocks = np.arange(40)
-    one, other = (reader.begin(blocks, np.zeros(40, dtype=np.int64)) for _ in range(2))
+    one, other = (reader.begin(Runs(blocks=blocks, rows=np.zeros(40, dtype=np.int64))) for _ in range(2))
     one.cancel()
     assert [flight.cancelled for flight in other.flights] == [False] * 32 + [True] * 8
     hangs.set()

@@ -29,7 +29,7 @@ from workers.data.evaluation import evaluation_batches
 from workers.data.feed import Feed
 from workers.data.order import OrderSettings
 from workers.data.reader import BlockReader
-from workers.data.samples import EpochSamples
+from workers.data.samples import EpochSamples, StoredSamples
 from workers.data.schedule import Schedule
 from workers.errors import RecipeError
 from workers.protocol import Fault
@@ -100,7 +100,7 @@ def test_whole_record_batches_are_decoded_too() -> None:
 
 
 def feed(reader: BlockReader, decoder: Any, vranks: list[int], start: int) -> Feed:
-    samples = EpochSamples(reader.dataset.manifest, OrderSettings(seed=SEED), SCHEDULE.vranks)
+    samples = EpochSamples(reader.dataset.manifest.block_rows, OrderSettings(seed=SEED), SCHEDULE.vranks)
     return Feed(reader, samples, SCHEDULE, decoder, vranks, start_step=start, stop_step=STEPS)
 
 
@@ -140,8 +140,9 @@ def test_a_feed_has_several_batches_decoded_at_once(tmp_path: Path) -> None:
 
 def test_evaluation_gives_the_same_batches(tmp_path: Path, rich: ProcessDecoder) -> None:
     reader = BlockReader(number_set(tmp_path, ROWS))
+    samples = StoredSamples(reader.dataset.manifest.block_rows)
     both = [
-        evaluation_batches(reader, way, micro_batch=7, vranks=2, vrank=1)
+        evaluation_batches(reader, samples, way, micro_batch=7, vranks=2, vrank=1)
         for way in (rich, Decoder(Rich(), SEED))
     ]
     for mine, theirs in zip(*both, strict=True):
