@@ -92,8 +92,11 @@ class BlockReader:
         )
 
     def close(self) -> None:
-        """Give up fetches that have not begun; does not wait for those that have."""
+        """Give up fetches that have not begun, and all that is kept; does not wait for fetches that have."""
         self.flights.close()
+        with self._lock:
+            self._kept.clear()
+            self._kept_bytes = 0
 
     def want(self, block: int) -> Flight:
         """A block, there or on its way; begun anew if it failed before."""

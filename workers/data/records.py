@@ -24,24 +24,29 @@ def joined(records: Records) -> pa.RecordBatch:
 
 def as_samples(records: Records) -> list[dict[str, Any]]:
     """Each sample as a dict of its columns: plain values; numpy arrays for lists of numbers without nulls."""
-    pieces = [records] if isinstance(records, pa.RecordBatch) else records.to_batches()
     names = records.schema.names
-    samples: list[dict[str, Any]] = []
-    for piece in pieces:
-        columns = [_cells(column) for column in piece.columns]
-        samples += [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
-    return samples
+    columns = [_cells(column) for column in records.columns]
+    return [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
 
-def _cells(column: pa.Array) -> list[Any]:
-    kind = column.type
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    if not any(is_kind(kind) for is_kind in lists) or column.null_count:
+def _cells(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    if not _holds_numbers(column.type) or column.null_count:
         return list(column.to_pylist())
-    numbers = pa.types.is_integer(kind.value_type) or pa.types.is_floating(kind.value_type)
-    flat = column.flatten()
-    if not numbers or flat.null_count:
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    flat = [chunk.flatten() for chunk in chunks]
+    if any(values.null_count for values in flat):
         return list(column.to_pylist())
+    return [array for chunk, values in zip(chunks, flat, strict=True) for array in _arrays(chunk, values)]
+
+
+def _arrays(lists: pa.Array, flat: pa.Array) -> list[Any]:
     values = flat.to_numpy(zero_copy_only=False).copy()  # recipes may write to their samples
-    ends = np.cumsum(pc.list_value_length(column).to_numpy(zero_copy_only=False)).tolist()
+    ends = np.cumsum(pc.list_value_length(lists).to_numpy(zero_copy_only=False)).tolist()
     return [values[begin:end] for begin, end in pairwise([0, *ends])]
+
+
+def _holds_numbers(kind: pa.DataType) -> bool:
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    if not any(is_kind(kind) for is_kind in lists):
+        return False
+    return bool(pa.types.is_integer(kind.value_type) or pa.types.is_floating(kind.value_type))

@@ -190,6 +190,17 @@ def test_a_block_that_another_gathering_gave_up_is_asked_for_again(dataset: Data
     reader.close()
 
 
+def test_closing_gives_the_memory_back_at_once(large: Dataset) -> None:
+    """And not when Python comes to look for cycles: the next reader wants the same."""
+    before = pa.total_allocated_bytes()
+    reader = BlockReader(large)
+    blocks = np.arange(len(large.manifest))
+    assert reader.gather(blocks, np.zeros_like(blocks)).num_rows == len(blocks)
+    assert pa.total_allocated_bytes() - before > large.manifest.bytes / 2
+    reader.close()
+    assert pa.total_allocated_bytes() - before < large.manifest.bytes / 10
+
+
 def damaged(tmp_path: Path, change: str) -> Dataset:
     dataset = number_set(tmp_path, 100, shard_bytes=10**6)
     shard = tmp_path / "shard-00000.arrow"
