@@ -61,10 +61,10 @@ class WorkerActor:
         self._worker.become(worker_id)
 
     @ray.method(concurrency_group="watch")
-    def watch(self, pid: int) -> bool:
-        """Returns True when a worker of this machine is dying; False at once if it cannot be watched."""
-        is_dying = lifesign.watch(pid)
-        return is_dying is not None and is_dying()
+    def watch(self, pid: int) -> str | None:
+        """Returns a worker's last words, often none, when it is dying; None if it cannot be watched."""
+        is_dying, last_words = lifesign.watch(pid), stacks.last_words(pid)
+        return last_words() if is_dying is not None and is_dying() else None
 
     def remember(self) -> Memory | None:
         """For a supervisor that has to begin anew; None from a standby."""

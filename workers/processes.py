@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
@@ -42,6 +43,8 @@ from workers.stacks import end, prepare
 from workers.storage import Store
 from workers.worker import Worker
 
+#: Signals that anybody may have sent: the system when it is short of memory, too.
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: How often a worker says that it is alive when it has nothing else to say.
 BEAT_SECONDS = 0.2
 
@@ -103,7 +106,7 @@ class ProcessCrew:
                 try:
                     news += connection.recv()
                 except (EOFError, OSError):
-                    news.append(Lost(worker=worker, cause=self._end(worker)))
+                    news.append(self._end(worker))
         return news
 
     def dismiss(self, worker: str, *, stacks: bool = False) -> None:
@@ -126,13 +129,14 @@ class ProcessCrew:
                 loads[self._node_of[worker]] += 1
         return min(loads, key=lambda node: loads[node])
 
-    def _end(self, worker: str) -> str:
-        """Take a dead worker off the list; how its process ended, in words."""
+    def _end(self, worker: str) -> Lost:
+        """Take a dead worker off the list; how its process ended."""
         self._connections.pop(worker).close()
         process = self._processes[worker]
         process.join()
         code = process.exitcode or 0
-        return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        cause = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        return Lost(worker=worker, cause=cause, by_itself=-code not in _FROM_OUTSIDE)
 
 
 class Crew(Protocol):

@@ -1,7 +1,9 @@
-"""The Python stacks of a process that hangs, wherever it hangs: in a loop, in C, or stopped.
+"""The Python stacks of a process that hangs, wherever it hangs, and of one that breaks down.
 
 A worker lets the interpreter write them into a file on a signal, from within the signal's handler, which
 needs no lock that the hanging thread may hold. Whoever ends the worker sends the signal and reads the file.
+On a signal such as SIGSEGV the interpreter writes them too, as the last thing that the process does: they are
+its last words, for who has the file open by then.
 
 The handler also reads the frames of threads other than its own, and crashes if they change under its eyes. So
 the signal goes to the busiest thread: in a loop it is the one that holds the interpreter's lock.
@@ -12,27 +14,32 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import os
+import re
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 _SIGNAL = signal.SIGUSR1
 _NAME = "lockstep-stacks-"
+_FATAL = "Fatal Python error: "
+_FIRST_FRAME = re.compile(r'^Current thread .*\n  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
 _LOOK_SECONDS = 0.02
 _SETTLED_LOOKS = 10  # without a further word: it may have to wait for a core between two of them
 _kept: list[IO[str]] = []  # the file stays open as long as the process lives
 
 
 def prepare() -> None:
-    """In the worker: be ready to write stacks."""
+    """In the worker: be ready to write stacks, on being asked and on breaking down."""
     handle, path = tempfile.mkstemp(prefix=_NAME)
     os.unlink(path)  # nothing is left behind, and nobody else can open it
     file = os.fdopen(handle, "w")
     _kept.append(file)
     faulthandler.register(_SIGNAL, file=file, all_threads=True)
+    faulthandler.enable(file=file, all_threads=True)
 
 
 def end(pid: int, *, stacks: bool, timeout: float = 3.0) -> str:
@@ -52,6 +59,31 @@ def end(pid: int, *, stacks: bool, timeout: float = 3.0) -> str:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     return text
+
+
+def last_words(pid: int) -> Callable[[], str]:
+    """On the worker's machine, while it lives: a function that reads, later, what it wrote on breaking down.
+
+    That is empty if it wrote nothing: it was killed, or exited, or had never been ready to.
+    """
+    try:
+        file = _find(pid).open(errors="replace")
+    except OSError:
+        return str
+
+    def read() -> str:
+        with file:
+            _, fatal, words = file.read().rpartition(_FATAL)
+            return fatal + words if fatal else ""
+
+    return read
+
+
+def cause(words: str) -> str:
+    """Of last words: what happened, and where in Python."""
+    what = words.partition("\n")[0].removeprefix(_FATAL).strip()
+    where = _FIRST_FRAME.search(words)
+    return f"{what}, in {where[3]} ({where[1]}, line {where[2]})" if where else what
 
 
 def _ask(pid: int, timeout: float) -> str:

@@ -115,7 +115,8 @@ class Crew:
         before, begin = self._cpu_seconds(), time.perf_counter()
         samples = self.call("epoch", number=number)
         seconds = time.perf_counter() - begin
-        return Cost(samples=samples, seconds=seconds, cpu_seconds=self._cpu_seconds() - before)
+        used = sum(after - before.get(pid, 0.0) for pid, after in self._cpu_seconds().items())
+        return Cost(samples=samples, seconds=seconds, cpu_seconds=used)
 
     def _answer(self, rank: subprocess.Popen[bytes], deadline: float) -> int:
         with selectors.DefaultSelector() as selector:
@@ -138,10 +139,10 @@ class Crew:
                 found += [process, *process.children(recursive=True)]
         return found
 
-    def _cpu_seconds(self) -> float:
-        """Of all that live, and of the children that they have waited for."""
-        total = 0.0
+    def _cpu_seconds(self) -> dict[int, float]:
+        """Of each process that lives. What those that end meanwhile use is not counted, in their favour."""
+        found = {}
         for process in self._everybody():
             with suppress(psutil.Error):
-                total += sum(process.cpu_times()[:4])
-        return total
+                found[process.pid] = sum(process.cpu_times()[:2])
+        return found

@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from clusters.types import Resources
 from orchestrator.crew.places import Slot
+from workers import stacks
 from workers.actor import WorkerActor, end_process
 from workers.protocol import Fault, Lost, Memory, TrainJob
 
@@ -90,8 +91,10 @@ def end_with_stacks(pid: int, node: str) -> Any:
     return end_process.options(scheduling_strategy=_on(node)).remote(pid)
 
 
-def lost(worker: str, text: str) -> Lost:
-    """What Ray says of a death, without its advice for clusters in general."""
+def lost(worker: str, text: str, words: str = "") -> Lost:
+    """What is known of a death: the worker's last words, or what Ray says, without its general advice."""
+    if words:
+        return Lost(worker=worker, cause=stacks.cause(words), by_itself=True)
     fault = Fault.NODE if _NODE_DIED.search(text) else Fault.CRASH
     detail = _EXIT_DETAIL.search(text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]

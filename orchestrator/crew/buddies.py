@@ -15,6 +15,8 @@ from typing import Any
 
 from ray.exceptions import RayError
 
+from orchestrator.crew.dying import Dying
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Worker:
@@ -47,18 +49,19 @@ class Buddies:
             self._watches = {a: pair for a, pair in self._watches.items() if worker not in pair}
             self._watch_all()
 
-    def answered(self, answer: Future[Any]) -> str | None:
+    def answered(self, answer: Future[Any]) -> Dying | None:
         """The worker that is dying, if that is what an answer says."""
         watched, _ = self._watches.pop(answer, (None, None))
         if watched is None:
             return None
         try:
-            is_dying: bool = answer.result()
+            words: str | None = answer.result()
         except RayError:  # it is the buddy that is dying: that is heard of too, and others take over
             return None
-        if not is_dying:
+        if words is None:
             self._hopeless.add(watched)
-        return watched if is_dying else None
+            return None
+        return Dying(worker=watched, words=words)
 
     def _watch_all(self) -> None:
         """Have each worker watched by whoever on its node has the least to watch."""

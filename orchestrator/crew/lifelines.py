@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
 
-from workers import lifesign
+from orchestrator.crew.dying import Dying
+from workers import lifesign, stacks
 
 _CONNECT_SECONDS = 5.0
 _BYTES = 1024
@@ -22,11 +23,11 @@ class Lifelines:
     """One connection to each worker, watched in a thread.
 
     Args:
-        closed: called in that thread with the name of a worker whose connection has closed. Not for one that
-            could not be connected to: nothing follows from that.
+        closed: called in that thread with a worker whose connection has closed; perhaps a second time, with
+            its last words. Not for one that could not be connected to: nothing follows from that.
     """
 
-    def __init__(self, closed: Callable[[str], None]) -> None:
+    def __init__(self, closed: Callable[[Dying], None]) -> None:
         self._closed = closed
         self._loop = asyncio.new_event_loop()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -38,11 +39,11 @@ class Lifelines:
 
     def watch_here(self, worker: str, pid: int) -> None:
         """Watch a process on this machine too. Does not wait; one that gives no sign is not watched."""
-        is_dying = lifesign.watch(pid)
+        is_dying, last_words = lifesign.watch(pid), stacks.last_words(pid)
 
         def look() -> None:
             if is_dying is not None and is_dying():
-                self._loop.call_soon_threadsafe(self._end_with, worker)
+                self._loop.call_soon_threadsafe(self._end_with, Dying(worker=worker, words=last_words()))
 
         threading.Thread(target=look, name=f"lifesign-{worker}", daemon=True).start()
 
@@ -62,11 +63,11 @@ class Lifelines:
         if worker in self._tasks:
             self._tasks.pop(worker).cancel()
 
-    def _end_with(self, worker: str) -> None:
+    def _end_with(self, dying: Dying) -> None:
         """A watched process is dying, unless it was forgotten."""
-        if worker in self._tasks:
-            self._end(worker)
-            self._closed(worker)
+        if dying.worker in self._tasks:
+            self._end(dying.worker)
+            self._closed(dying)
 
     def _end_all(self) -> None:
         for worker in list(self._tasks):
@@ -84,4 +85,4 @@ class Lifelines:
             pass
         except OSError:  # a timeout is one
             return
-        self._closed(worker)
+        self._closed(Dying(worker=worker))

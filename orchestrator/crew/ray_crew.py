@@ -16,6 +16,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 from clusters.types import Resources
 from orchestrator.crew.actors import Actors, end_with_stacks, lost
 from orchestrator.crew.buddies import Buddies
+from orchestrator.crew.dying import Dying
 from orchestrator.crew.lifelines import Lifelines
 from orchestrator.crew.places import Places, Slot
 from orchestrator.crew.standbys import Standbys
@@ -50,6 +51,7 @@ class _Actor:
     pid: int | None = None
     node: str | None = None
     ready: bool = False
+    words: str = ""  # its last ones
 
 
 class RayCrew:
@@ -67,12 +69,12 @@ class RayCrew:
         self._started = Actors(job, each, run, namespace)
         self._actors: dict[str, _Actor] = {}
         self._places = Places(each, f"{run}/")
-        # What Ray was asked for. Answers, and names of workers whose connection closed, arrive in a queue.
+        # What Ray was asked for. Answers, and workers whose connection closed, arrive in a queue.
         self._placing: dict[_Answer, tuple[Any, tuple[str, ...]]] = {}  # a group, and who goes there
         self._polls: dict[_Answer, str] = {}
         self._asked: dict[_Answer, str] = {}  # who was asked where it is
         self._ending: dict[_Answer, str] = {}  # whose stacks are on their way
-        self._arrived: SimpleQueue[_Answer | str] = SimpleQueue()
+        self._arrived: SimpleQueue[_Answer | Dying] = SimpleQueue()
         self._lifelines = Lifelines(self._arrived.put)
         self._buddies = Buddies(self._ask)
         self._own_node = ray.get_runtime_context().get_node_id()
@@ -207,9 +209,9 @@ class RayCrew:
                 self._actors[worker].ready = True
                 self._standbys.disturbed()
 
-    def _take(self, arrived: _Answer | str) -> None:
-        """An answer, which nobody may want any more; or the name of a worker whose connection closed."""
-        if isinstance(arrived, str):
+    def _take(self, arrived: _Answer | Dying) -> None:
+        """An answer, which nobody may want any more; or a worker whose connection closed."""
+        if isinstance(arrived, Dying):
             self._vanished(arrived)
         elif arrived in self._polls:
             self._take_poll(self._polls.pop(arrived), arrived)
@@ -236,8 +238,14 @@ class RayCrew:
         else:
             self._news += self._standbys.answered(arrived)
 
-    def _vanished(self, worker: str) -> None:
-        if worker in self._actors and worker not in self._unexplained:
+    def _vanished(self, dying: Dying) -> None:
+        worker = dying.worker
+        if worker not in self._actors:
+            return
+        if dying.words:
+            self._actors[worker].words = dying.words
+            self._news.append(Stacks(worker=worker, text=dying.words))
+        if worker not in self._unexplained:
             self._news.append(Vanished(worker=worker))
             self._unexplained[worker] = time.monotonic() + _WHY_SECONDS
 
@@ -248,7 +256,7 @@ class RayCrew:
             self._again[worker] = time.monotonic() + _BEAT_SECONDS
             return
         except RayActorError as error:
-            self._news.append(lost(worker, str(error)))
+            self._news.append(lost(worker, str(error), self._actors[worker].words))
             self._forget(worker)
             return
         if numbered:

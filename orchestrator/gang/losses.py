@@ -51,6 +51,7 @@ def lost(gang: Gang, event: Lost, now: float) -> Step:
         fault=event.fault,
         message=f"the process died: {event.cause}",
         worker=event.worker,
+        by_itself=event.by_itself,
         step=gang.step + 1 if gang.membership is not None else None,
     )
     if event.worker in gang.crew:

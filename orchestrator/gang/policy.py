@@ -42,7 +42,7 @@ class Policy:
             take over, so nothing is won by haste.
         asleep: a supervisor that was not called for so long judges nobody by that time.
         poison_workers, poison_nodes: so many workers that died one after another in one step, or nodes that
-            they died on, are reason to believe that the step is what kills them.
+            they died on by themselves, are reason to believe that the step is what kills them.
         retry, retry_max: the first wait before a failed store, or a failed start of a worker, is tried again;
             it doubles up to the second.
         hire_delay: how long a new generation is left alone with its first step before replacements are

@@ -21,6 +21,7 @@ class Outcome:
         fault, message, trace: why it did not.
         exit_code: 0 done, 1 failed, 2 the input was wrong, 3 a system was unreachable.
         worker, step: who reported the failure, and in which step.
+        by_itself: of a worker that failed: nobody else ended it, as far as that can be known.
     """
 
     done: bool
@@ -30,6 +31,16 @@ class Outcome:
     trace: str | None = None
     worker: str | None = None
     step: int | None = None
+    by_itself: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Culprit:
+    """A worker that died in the middle of a step; `by_itself` as in `Outcome`."""
+
+    worker: str
+    node: str | None
+    by_itself: bool
 
 
 class Stage(StrEnum):
@@ -160,7 +171,7 @@ class Trouble:
     Attributes:
         counts: failures by class.
         step: the last committed step when workers died in the middle of the next one, and
-        culprits: which (worker, node) did, in order, the latest in
+        culprits: who did, in order, the latest in
         generation.
         last: how the latest failure would end the job.
     """
@@ -168,7 +179,7 @@ class Trouble:
     counts: Mapping[Fault, int] = field(default_factory=dict)
     step: int | None = None
     generation: int | None = None
-    culprits: tuple[tuple[str, str | None], ...] = ()
+    culprits: tuple[Culprit, ...] = ()
     last: Outcome | None = None
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from orchestrator.gang.ending import end
 from orchestrator.gang.forming import Step
-from orchestrator.gang.states import Gang, Gone, Outcome, Stage
+from orchestrator.gang.states import Culprit, Gang, Gone, Outcome, Stage
 from workers.protocol import Fault
 
 #: A worker that died of one of these may have died of what it was doing.
@@ -48,18 +48,20 @@ def _suspect(gang: Gang, gone: Gone, outcome: Outcome) -> Gang:
     before = trouble.culprits if trouble.step == gone.step else ()
     if before and trouble.generation == gone.generation:
         return gang
-    culprits = (*before, (gone.member.id, gone.member.node))
+    culprit = Culprit(worker=gone.member.id, node=gone.member.node, by_itself=outcome.by_itself)
+    culprits = (*before, culprit)
     trouble = replace(trouble, step=gone.step, generation=gone.generation, culprits=culprits)
     return replace(gang, trouble=trouble)
 
 
 def _is_poison(gang: Gang) -> bool:
+    """Two nodes prove it, unless somebody may just have killed the workers there: then it takes more."""
     culprits = gang.trouble.culprits
-    nodes = {node for _, node in culprits if node is not None}
+    nodes = {culprit.node for culprit in culprits if culprit.by_itself and culprit.node is not None}
     return len(culprits) >= gang.policy.poison_workers or len(nodes) >= gang.policy.poison_nodes
 
 
 def _poisoned(gang: Gang, last: Outcome) -> Outcome:
-    who = ", ".join(f"{worker} on {node}" for worker, node in gang.trouble.culprits)
+    who = ", ".join(f"{culprit.worker} on {culprit.node}" for culprit in gang.trouble.culprits)
     message = f"step {gang.step + 1} kills whoever computes it: {who}; the last time, {last.message}"
     return replace(last, fault=Fault.POISON, message=message, step=gang.step + 1)

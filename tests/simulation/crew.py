@@ -151,7 +151,9 @@ class SimCrew:
         if not worker.dismissed:
             worker.dismissed = True
             del self.workers[worker.name]
-            self._inbox.append(Lost(worker=worker.name, cause="it died", fault=fault))
+            by_itself = any(kind == "poison" for kind, _ in self._world.happened)
+            lost = Lost(worker=worker.name, cause="it died", fault=fault, by_itself=by_itself)
+            self._inbox.append(lost)
 
     def _start(self, listener: int, name: str, node: str) -> None:
         if name not in self._hired or listener != self._listener:

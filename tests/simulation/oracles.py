@@ -173,14 +173,17 @@ class Oracles:
                 return False
 
     def _died_alike(self) -> bool:
-        """Whether workers died in one step, one after another: really, or as far as the supervisor can tell,
-        which hears late of steps, or never."""
-        heard = [deaths for deaths in self._heard.values() if len(set(deaths)) > 1]
-        return bool(heard) or any(
-            one != other and abs(step - same) <= 1
-            for one, step in self._deaths
-            for other, same in self._deaths
-        )
+        """Whether enough workers died in one step, one after another: really, or as far as the supervisor can
+        tell, which hears late of steps, or never."""
+        policy = self._world.plan.policy
+        by_themselves = {"internal", "memory"} & set(self._kinds)
+        enough = policy.poison_nodes if by_themselves else policy.poison_workers
+        heard = [len(set(deaths)) for deaths in self._heard.values()]
+        died = [
+            len({generation for generation, other in self._deaths if abs(step - other) <= 1})
+            for _, step in self._deaths
+        ]
+        return max([*heard, *died], default=0) >= enough
 
 
 def _is_well(worker: SimWorker) -> bool:

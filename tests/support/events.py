@@ -154,8 +154,10 @@ class FakeWorker:
     def beat(self, activity: Activity = Activity.PRODUCTIVE, seconds: float = 0.0) -> Beat:
         return Beat(worker=self.id, pulse=Pulse(activity=activity, seconds=seconds))
 
-    def lost(self, cause: str = "killed by signal 9", fault: Fault = Fault.CRASH) -> Lost:
-        return Lost(worker=self.id, cause=cause, fault=fault)
+    def lost(
+        self, cause: str = "killed by signal 11", fault: Fault = Fault.CRASH, *, by_itself: bool = True
+    ) -> Lost:
+        return Lost(worker=self.id, cause=cause, fault=fault, by_itself=by_itself)
 
     def _common(self) -> dict[str, object]:
         return {"worker": self.id, "time": self.now, "clock": dict(self.clock)}

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from workers.data import fixed_width
 from workers.data.flights import Flight, Flights
 from workers.data.permutation import Int64
 from workers.data.records import Records
@@ -116,7 +117,7 @@ class Gathering:
             return list(_packed(blocks, self.runs, self.runs.lengths, counts))
         if self.large:
             return _in_pieces(blocks, self.runs, counts)
-        return _copied(blocks, self.runs, counts)
+        return fixed_width.pick(blocks, self.runs, counts) or _copied(blocks, self.runs, counts)
 
 
 def _copied(blocks: Sequence[pa.RecordBatch], runs: Runs, counts: Sequence[int]) -> list[Records]:

@@ -18,11 +18,16 @@ class Beat:
 
 @dataclass(frozen=True, kw_only=True)
 class Lost:
-    """A worker's process is gone: said by whoever watches it, not by itself."""
+    """A worker's process is gone: said by whoever watches it, not by itself.
+
+    Attributes:
+        by_itself: it is known that nobody else ended it: it exited, or broke down as with SIGSEGV.
+    """
 
     worker: str
     cause: str
     fault: Fault = Fault.CRASH
+    by_itself: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

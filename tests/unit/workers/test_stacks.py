@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from workers.stacks import end
+from workers.stacks import cause, end, last_words
 
 PREPARED = "from workers.stacks import prepare; prepare()\n"
 #: What it does after it has said that it is there; all of it inside `stuck`.
@@ -31,7 +31,9 @@ HANGS = {
 def child(hang: str, before: str = PREPARED) -> Iterator[subprocess.Popen[str]]:
     """A process that has begun to hang."""
     code = f"{before}def stuck():\n    print('here', flush=True)\n    {hang}\nstuck()\n"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "here\n"
@@ -40,6 +42,8 @@ def child(hang: str, before: str = PREPARED) -> Iterator[subprocess.Popen[str]]:
         process.kill()
         process.wait()
         process.stdout.close()
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 @pytest.mark.parametrize("where", HANGS)
@@ -61,10 +65,13 @@ def test_a_loop_in_another_thread_does_not_change_while_it_is_written(_):
     from pathlib import Path
     from threading import Thread
     def spin():
+        print('spins', flush=True)
         while True: Path('/proc/self/stat').read_bytes()
     Thread(target=spin, daemon=True).start()
     import time; time.sleep(600)"""
     with child(busy) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "spins\n"
         text = end(process.pid, stacks=True)
         assert "in spin" in text
         assert "in stuck" in text, "of all threads"
@@ -111,3 +118,48 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
         assert list(tmp_path.iterdir()) == []
         assert end(process.pid, stacks=True)
     assert list(tmp_path.iterdir()) == []
+
+
+BREAKS = {
+    "Segmentation fault": "import ctypes; ctypes.string_at(0)",
+    "Aborted": "import os; os.abort()",
+    "Bus error": "import os, signal; os.kill(os.getpid(), signal.SIGBUS)",
+}
+
+
+@pytest.mark.parametrize("what", BREAKS)
+def test_a_process_that_breaks_down_says_where(what):
+    with child(f"import sys; sys.stdin.readline(); {BREAKS[what]}") as process:
+        words = last_words(process.pid)
+        assert process.stdin is not None
+        process.stdin.write("go on\n")
+        process.stdin.flush()
+        assert process.wait(30) < 0
+        text = words()
+    assert text.startswith(f"Fatal Python error: {what}\n")
+    assert cause(text).startswith(f"{what}, in ")
+    assert "in stuck" in text
+
+
+@pytest.mark.parametrize("how", ["import os; os._exit(3)", "import os; os.kill(os.getpid(), 9)"])
+def test_who_is_killed_or_exits_has_no_last_words(how):
+    with child(f"import sys; sys.stdin.readline(); {how}") as process:
+        words = last_words(process.pid)
+        assert process.stdin is not None
+        process.stdin.write("go on\n")
+        process.stdin.flush()
+        process.wait(30)
+        assert words() == ""
+
+
+def test_stacks_that_were_asked_for_are_no_last_words():
+    with child(HANGS["in C"]) as process:
+        words = last_words(process.pid)
+        assert "in stuck" in end(process.pid, stacks=True)
+        assert words() == ""
+
+
+def test_a_process_that_never_prepared_has_none_either():
+    with child(HANGS["in C"], before="") as process:
+        assert last_words(process.pid)() == ""
+    assert last_words(process.pid)() == ""

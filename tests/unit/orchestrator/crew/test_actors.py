@@ -41,6 +41,21 @@ def test_a_worker_that_went_with_its_node_is_told_from_one_that_crashed(text, fa
     assert lost("w", text).fault is fault
 
 
+WORDS = """Fatal Python error: Segmentation fault
+
+Current thread 0x00007f0000000001 (most recent call first):
+  File "/job/recipe.py", line 12 in loss
+  File "/lockstep/workers/training/step.py", line 99 in _pass
+"""
+
+
+def test_last_words_say_more_than_ray_does():
+    told = lost("w", KILLED, WORDS)
+    assert told.cause == "Segmentation fault, in loss (/job/recipe.py, line 12)"
+    assert told.by_itself
+    assert not lost("w", KILLED).by_itself
+
+
 def test_only_who_needs_a_gpu_asks_for_one():
     assert bundle(Resources(cpus=2.0)) == {"CPU": 2.0}
     assert bundle(Resources(cpus=1.0, gpus=0.5)) == {"CPU": 1.0, "GPU": 0.5}

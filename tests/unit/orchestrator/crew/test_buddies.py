@@ -56,8 +56,8 @@ class World:
             if name not in (by, whom):
                 continue
             del self.open[answer]
-            answer.set_result(True) if whom == name else answer.set_exception(RayError("dead"))
-            told += [found for found in [self.buddies.answered(answer)] if found is not None]
+            answer.set_result("") if whom == name else answer.set_exception(RayError("dead"))
+            told += [found.worker for found in [self.buddies.answered(answer)] if found is not None]
         self.leave(name)
         return told
 
@@ -105,7 +105,7 @@ def test_who_cannot_be_watched_is_not_asked_for_again():
     world.join(0, "a")
     world.join(1, "a")
     answer = next(answer for answer, (_, whom) in world.open.items() if whom == "w0")
-    answer.set_result(False)
+    answer.set_result(None)
     assert world.buddies.answered(answer) is None
     del world.open[answer]
     world.join(2, "a")

@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 
 import pytest
 
+from orchestrator.crew.dying import Dying
 from orchestrator.crew.lifelines import Lifelines
 
 
@@ -33,12 +34,12 @@ def served() -> Iterator[Served]:
 
 
 @pytest.fixture
-def closed() -> SimpleQueue[str]:
+def closed() -> SimpleQueue[Dying]:
     return SimpleQueue()
 
 
 @pytest.fixture
-def lifelines(closed: SimpleQueue[str]) -> Iterator[Lifelines]:
+def lifelines(closed: SimpleQueue[Dying]) -> Iterator[Lifelines]:
     found = Lifelines(closed.put)
     yield found
     found.close()
@@ -47,7 +48,7 @@ def lifelines(closed: SimpleQueue[str]) -> Iterator[Lifelines]:
 def test_a_connection_that_closes_is_told(lifelines, closed, served):
     lifelines.watch("a", served.address)
     served.accept().close()
-    assert closed.get(timeout=10) == "a"
+    assert closed.get(timeout=10) == Dying(worker="a")
 
 
 def test_one_that_is_reset_too(lifelines, closed, served):
@@ -55,7 +56,7 @@ def test_one_that_is_reset_too(lifelines, closed, served):
     end = served.accept()
     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     end.close()
-    assert closed.get(timeout=10) == "a"
+    assert closed.get(timeout=10) == Dying(worker="a")
 
 
 def test_what_is_said_on_it_means_nothing(lifelines, closed, served):
@@ -65,7 +66,7 @@ def test_what_is_said_on_it_means_nothing(lifelines, closed, served):
     with pytest.raises(Empty):
         closed.get(timeout=0.1)
     end.close()
-    assert closed.get(timeout=10) == "a"
+    assert closed.get(timeout=10) == Dying(worker="a")
 
 
 def test_nothing_follows_from_one_that_never_came_about(lifelines, closed, served):
@@ -74,7 +75,7 @@ def test_nothing_follows_from_one_that_never_came_about(lifelines, closed, serve
     other = Served()
     lifelines.watch("b", other.address)
     other.accept().close()
-    assert closed.get(timeout=10) == "b"
+    assert closed.get(timeout=10) == Dying(worker="b")
     assert closed.empty()
 
 
@@ -89,7 +90,7 @@ def test_who_is_forgotten_is_not_told_of_and_the_connection_is_closed(lifelines,
     other = Served()
     lifelines.watch("b", other.address)
     other.accept().close()
-    assert closed.get(timeout=10) == "b"
+    assert closed.get(timeout=10) == Dying(worker="b")
     assert closed.empty()
 
 
@@ -116,8 +117,8 @@ def test_a_process_on_this_machine_is_told_of_once_however_many_signs_there_are(
         lifelines.watch_here("a", process.pid)
         end = served.accept()
         process.kill()
-        assert closed.get(timeout=10) == "a"
+        assert closed.get(timeout=10) == Dying(worker="a")
         end.close()
     lifelines.watch("b", served.address)
     served.accept().close()
-    assert closed.get(timeout=10) == "b", "and not a once more"
+    assert closed.get(timeout=10) == Dying(worker="b"), "and not a once more"

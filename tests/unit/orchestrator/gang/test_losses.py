@@ -8,7 +8,7 @@ from orchestrator.gang import Ended, Gang, Outcome, Policy
 from orchestrator.gang.commands import Form, Hire
 from orchestrator.gang.events import CommitFailed, RecallFailed, Resize, Tick
 from orchestrator.gang.policy import BUDGETS
-from orchestrator.gang.states import Gathering, Recalling, Stage, Trouble, Waiting
+from orchestrator.gang.states import Culprit, Gathering, Recalling, Stage, Trouble, Waiting
 from orchestrator.gang.trouble import backoff, charge
 from tests.support.gang_life import Life, formed_by, none, only, training, w
 from workers.protocol import Failed, Fault, Lost, Vanished
@@ -104,6 +104,18 @@ def test_who_dies_of_what_a_step_can_do_is_evidence_against_it(fault, suspected)
         assert "worker-0 on n0, worker-1 on n1" in life.outcome.message
 
 
+def test_whom_somebody_may_have_killed_is_weaker_evidence():
+    """Two in one step, on two nodes: a machine short of memory, an operator. A third one is no accident."""
+    life = training(5, step=7)
+    for number in range(3):
+        assert not isinstance(life.gang.phase, Ended)
+        life.hear(life[number].lost("killed by signal 9", by_itself=False))
+        if number < 2:
+            life.formed(7)
+    assert (life.outcome.fault, life.outcome.step) == (Fault.POISON, 8)
+    assert "worker-0 on n0, worker-1 on n1, worker-2 on n2" in life.outcome.message
+
+
 def test_workers_that_die_together_are_one_piece_of_evidence_also_when_nobody_is_left():
     life = training(3, step=7, saves=True)
     life.gang = life.gang.having(w(1), step=None).having(w(2), step=None)
@@ -155,7 +167,7 @@ def test_who_vanished_is_not_waited_for_and_its_end_is_charged_when_it_is_explai
     assert life.gang.trouble.counts == {}
     assert life.hear(life[1].lost()) == []
     assert life.gang.trouble.counts == {Fault.CRASH: 1}
-    assert life.gang.trouble.culprits == ((w(1), "n1"),)
+    assert life.gang.trouble.culprits == (Culprit(worker=w(1), node="n1", by_itself=True),)
     assert life.gang.gone == {}
 
 
