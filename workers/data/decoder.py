@@ -48,16 +48,17 @@ class BatchDecoder(Protocol):
 
 
 @dataclass(frozen=True)
-class _Decoded:
-    """There is nothing left to wait for."""
+class Decoded:
+    """A micro-batch for which there is nothing left to wait."""
 
     batch: Batch
 
     def result(self) -> Batch:
+        """It."""
         return self.batch
 
     def cancel(self) -> None:
-        return None
+        """Too late."""
 
 
 class Decoder:
@@ -81,7 +82,7 @@ class Decoder:
 
     def begin(self, epoch: int, records: Records, sample_ids: Int64) -> Decoding:
         """Decode a micro-batch, here and now."""
-        return _Decoded(self(epoch, records, sample_ids))
+        return Decoded(self(epoch, records, sample_ids))
 
     def __call__(self, epoch: int, records: Records, sample_ids: Int64) -> Batch:
         """Decode a micro-batch.
@@ -131,6 +132,17 @@ def _named(sample: Sample) -> str:
     """What the sample calls itself, if it does."""
     name = sample.get("key", sample.get("__key__"))
     return f" ({name})" if isinstance(name, str) else ""
+
+
+def size_bytes(batch: Any) -> int | None:
+    """Memory of the tensors and arrays in nested dicts, lists and tuples; None if there is anything else."""
+    size = getattr(batch, "nbytes", None)
+    if isinstance(size, int):
+        return size
+    if not isinstance(batch, (dict, list, tuple)):
+        return 0 if isinstance(batch, (int, float, str)) else None
+    sizes = [size_bytes(value) for value in (batch.values() if isinstance(batch, dict) else batch)]
+    return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
 def aligned(batch: Any) -> Any:

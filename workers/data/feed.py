@@ -10,7 +10,7 @@ from threading import Condition, Thread
 
 import numpy as np
 
-from workers.data.decoder import BatchDecoder, Decoding
+from workers.data.decoder import BatchDecoder, Decoded, Decoding, size_bytes
 from workers.data.permutation import Int64
 from workers.data.prefetch import Prefetcher, Reader, Request
 from workers.data.samples import Addresses, Samples, joined
@@ -25,8 +25,10 @@ _LOOK_UP_SAMPLES = 2048
 #: step, then twice as many each time.
 _TOGETHER_SAMPLES, _TOGETHER_BYTES, _TOGETHER_BATCHES = 2048, 2 << 20, 64
 #: Micro-batches to have ready: as many as this is, and not fewer. What decoding makes of a small sample may
-#: be large, so this has nothing to do with what is read together.
+#: be large, so this has nothing to do with what is read together. More of them once one is seen to be small:
+#: whoever takes them, and the thread, then wake one another less often.
 _READY_SAMPLES, _READY_BATCHES = 128, 4
+_READY_BYTES, _READY_BATCHES_MAX = 2 << 20, 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,7 @@ class Feed:
         start_step: the first step, counted from 0.
         stop_step: the step after the last.
         left_out: numbers of blocks whose samples are not taken.
-        depth: micro-batches to have ready, at least 1; by default a few, or more where they are small, and
+        depth: micro-batches to have ready, at least 1; by default a few, more where they are small, and
             enough for a decoder that works on several at once.
     """
 
@@ -99,6 +101,7 @@ class Feed:
         self._steps_together = max(1, together // len(vranks))
         fewest = max(_READY_BATCHES, _READY_SAMPLES // schedule.micro_batch, decoder.ahead)
         self._depth = fewest if depth is None else depth
+        self._deepens = depth is None  # still to be seen how large a micro-batch is
         self._ready: deque[_Ready] = deque()
         self._changed = Condition()
         self._ended = False  # the thread puts nothing more: it is done, has failed, or was told to stop
@@ -178,7 +181,15 @@ class Feed:
             for place, records, count in zip(request.places, parts, request.counts, strict=True):
                 own, draws = draws[:count], draws[count:]
                 begun = self._decoder.begin(request.epoch, records, own) if records is not None else None
+                if self._deepens and isinstance(begun, Decoded):
+                    self._deepen(begun.batch)
                 yield _Ready(place=place, decoding=begun, count=count)
+
+    def _deepen(self, batch: Batch) -> None:
+        size = size_bytes(batch)
+        if size is not None:
+            self._depth = max(self._depth, min(_READY_BATCHES_MAX, _READY_BYTES // max(1, size)))
+        self._deepens = False
 
     def _requests(self) -> Iterator[_Request]:
         """What is read together, in step-major, then virtual-rank order."""

@@ -31,8 +31,13 @@ def pick(blocks: Sequence[pa.RecordBatch], runs: Runs, counts: Sequence[int]) ->
         None if a column is of another kind, or holds nulls.
     """
     schema = blocks[0].schema
-    columns = [[_rows(block.column(number)) for block in blocks] for number in range(len(schema))]
-    if not columns or any(rows is None for column in columns for rows in column):
+    columns = []
+    for number in range(len(schema)):
+        tables = [rows for rows in (_rows(block.column(number)) for block in blocks) if rows is not None]
+        if len(tables) < len(blocks):
+            return None
+        columns.append(tables)
+    if not columns:
         return None
     order = np.argsort(runs.blocks, kind="stable")
     bounds = np.searchsorted(runs.blocks[order], np.arange(len(blocks) + 1)).tolist()

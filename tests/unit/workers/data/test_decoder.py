@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from workers import Recipe
-from workers.data.decoder import Decoder, aligned
+from workers.data.decoder import Decoder, aligned, size_bytes
 
 RECORDS = pa.record_batch({"x": list(range(20)), "data": pa.array([b"a"] * 20, pa.large_binary())})
 IDS = np.arange(100, 120)
@@ -77,3 +77,17 @@ def test_tensors_anywhere_in_a_batch_are_moved_to_aligned_memory() -> None:
 def test_aligned_tensors_are_not_copied() -> None:
     tensor = torch.arange(100)
     assert aligned([tensor])[0] is tensor
+
+
+@pytest.mark.parametrize(
+    ("batch", "size"),
+    [
+        (torch.zeros(3, 4), 48),
+        ({"a": torch.zeros(2), "b": [np.zeros(3), 7, "text"]}, 32),
+        ((np.zeros(2), object()), None),
+        ([b"bytes"], None),
+        (5, 0),
+    ],
+)
+def test_the_size_of_a_batch_is_that_of_its_tensors_or_not_known(batch: Any, size: int | None) -> None:
+    assert size_bytes(batch) == size
