@@ -191,7 +191,11 @@ def test_a_step_that_kills_whoever_computes_it_ends_the_job_with_its_story(
     assert result.code == 1
     assert result.json["failure"]["fault"] == "poison"
     assert "kills whoever computes it: worker-" in result.err
-    assert len(result.events("worker_lost")) >= 3
+    lost = result.events("worker_lost")
+    assert len(lost) >= 3
+    assert all("Segmentation fault, in string_at" in entry["reason"] for entry in lost)
+    assert all("in loss" in entry["reason"] for entry in result.events("stacks"))
+    assert len(result.events("stacks")) == len(lost)
 
 
 def test_a_supervisor_that_dies_comes_back_and_finds_its_workers(

@@ -39,8 +39,11 @@ def _many(start: int, count: int, jobs: int) -> int:
         for seed, failure in part.failures:
             shown += 1
             print(f"seed {seed}: {failure if shown <= _SHOWN else failure.splitlines()[0]}")
-        rate = found.lives / (time.monotonic() - begin)
-        print(f"{found.lives} seeds, {rate:.0f}/s, {len(found.failures)} failed", end="\r", file=sys.stderr)
+        if sys.stderr.isatty():
+            rate = found.lives / (time.monotonic() - begin)
+            print(
+                f"{found.lives} seeds, {rate:.0f}/s, {len(found.failures)} failed", end="\r", file=sys.stderr
+            )
     print(f"\n{found.lives / (time.monotonic() - begin):.0f} seeds/s with {jobs} processes")
     print(found.table())
     print(f"failed: {[seed for seed, _ in found.failures]}" if found.failures else "none failed")

@@ -34,17 +34,17 @@ class Looping(Bits):
 POISONED = '''
 
 class Poisoned(Bits):
-    """Dies in step 30, counted by BatchNorm: in each of the 5 epochs before, virtual rank 0 skips one."""
+    """Breaks down in step 30, counted by BatchNorm: in each of 5 epochs before, virtual rank 0 skips one."""
 
     def build_model(self):
         self.model = super().build_model()
         return self.model
 
     def loss(self, model, batch):
-        import os
+        import ctypes
 
         if int(self.model[1].num_batches_tracked) >= 25:
-            os._exit(7)
+            ctypes.string_at(0)
         return super().loss(model, batch)
 '''
 

@@ -64,9 +64,19 @@ def span(rows: int, vranks: int, vrank: int) -> tuple[int, int]:
     return vrank * rows // vranks, (vrank + 1) * rows // vranks
 
 
-def edges(block_rows: Int64) -> Int64:
-    """Where blocks of these lengths begin when they are laid end to end, and where the last one ends."""
-    return np.concatenate([[0], np.cumsum(block_rows, dtype=np.int64)])
+def edges(block_rows: Int64, order: Int64 | None = None) -> Int64:
+    """Where blocks of these lengths begin when they are laid end to end, and where the last one ends.
+
+    Args:
+        order: which block comes where; as they are numbered if not given.
+    """
+    line = np.zeros(len(block_rows) + 1, dtype=np.int64)
+    if order is None:
+        line[1:] = block_rows
+    else:  # straight to where it is wanted: fresh memory costs more than this
+        np.take(np.asarray(block_rows, dtype=np.int64), order, out=line[1:], mode="clip")
+    np.cumsum(line, out=line)
+    return line
 
 
 def locate(line: Int64, positions: Int64) -> tuple[Int64, Int64]:
@@ -170,12 +180,11 @@ class SampleOrder:
     @cached_property
     def _line_blocks(self) -> Int64:
         """The blocks in the order in which they lie on the line."""
-        blocks = Permutation(len(self.block_rows), derive("blocks", self.seed, self.epoch))
-        return blocks(np.arange(len(self.block_rows), dtype=np.int64))
+        return Permutation(len(self.block_rows), derive("blocks", self.seed, self.epoch)).everything()
 
     @cached_property
     def _line(self) -> Int64:
-        return edges(self.block_rows[self._line_blocks])
+        return edges(self.block_rows, self._line_blocks)
 
     @cached_property
     def _begins(self) -> Int64:

@@ -45,9 +45,10 @@ class Runs:
         return np.arange(1, len(self) + 1, dtype=np.int64) if self.bounds is None else self.bounds[1:]
 
     def part(self, start: int, stop: int) -> Runs:
-        """Samples `start..stop-1`."""
+        """Samples `start..stop-1`, or as many of them as there are."""
         if self.bounds is None or self.lengths is None:
             return Runs(blocks=self.blocks[start:stop], rows=self.rows[start:stop])
+        start = min(start, len(self))
         bounds = self.bounds[start : stop + 1]
         pieces = slice(int(bounds[0]), int(bounds[-1]))
         return Runs(

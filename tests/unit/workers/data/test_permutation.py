@@ -15,6 +15,7 @@ KEYS = st.integers(0, 2**64 - 1)
 def test_every_element_appears_exactly_once(size: int, key: int) -> None:
     images = Permutation(size, key)(np.arange(size))
     assert np.array_equal(np.sort(images), np.arange(size))
+    assert np.array_equal(Permutation(size, key).everything(), images)
 
 
 @settings(max_examples=50, deadline=None)

@@ -52,6 +52,8 @@ def test_what_is_picked_is_what_was_there(case, data: st.DataObject) -> None:
     begin = data.draw(st.integers(0, count))
     end = data.draw(st.integers(begin, count))
     assert rows_of(line, runs.part(begin, end)) == everything[begin:end]
+    assert rows_of(line, runs.part(begin, end + 3)) == everything[begin : end + 3]
+    assert len(runs.part(count + 1, count + 2)) == 0
     picked = data.draw(st.lists(st.integers(0, count - 1), max_size=8)) if count else []
     selected = runs.select(np.array(picked, dtype=np.int64))
     assert rows_of(line, selected) == [everything[n] for n in picked]
