@@ -217,6 +217,7 @@ def _open(uri: str) -> Dataset:
 
 
 def _summary(uri: str, manifest: Manifest) -> dict[str, Any]:
+    values = {name: int(counts.sum()) for name, counts in manifest.values.items()}
     return {
         "uri": uri,
         "format": manifest.format,
@@ -225,11 +226,7 @@ def _summary(uri: str, manifest: Manifest) -> dict[str, Any]:
         "blocks": len(manifest),
         "bytes": manifest.bytes,
         "columns": {field.name: str(field.type) for field in manifest.schema},
-        **(
-            {"values": {name: int(of.sum()) for name, of in manifest.values.items()}}
-            if manifest.values
-            else {}
-        ),
+        **({"values": values} if values else {}),
         "digest": manifest.digest,
     }
 

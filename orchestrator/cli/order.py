@@ -37,12 +37,15 @@ class Ordered:
 
         return block_rows(self.dataset, self.packing)
 
+    @cached_property
+    def _first(self) -> Int64:
+        return self.dataset.manifest.first_of_object(self.block_rows)
+
     def places(self, runs: Runs) -> list[dict[str, Json]]:
         """Where each sample begins; a packed one's pieces, too."""
         manifest = self.dataset.manifest
-        first = manifest.first_of_object(self.block_rows)
         names = manifest.object_names.take(manifest.objects[runs.blocks]).to_pylist()
-        within = (first[runs.blocks] + runs.rows).tolist()
+        within = (self._first[runs.blocks] + runs.rows).tolist()
         if runs.bounds is None or runs.lengths is None:
             return [{"object": name, "row": row} for name, row in zip(names, within, strict=True)]
         pieces = [

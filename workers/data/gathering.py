@@ -160,8 +160,9 @@ def _packed(
 def _lists(
     values: Sequence[Any], pieces: Sequence[tuple[int, int, int]], count: int, size: int
 ) -> pa.FixedSizeListArray:
-    """The pieces, laid end to end in fresh memory, as so many lists of this size."""
-    flat = np.empty(count * size, dtype=values[0].dtype)
+    """The pieces, laid end to end in fresh and aligned memory, as so many lists of this size."""
+    dtype = values[0].dtype
+    flat = np.frombuffer(pa.allocate_buffer(count * size * dtype.itemsize), dtype=dtype)
     end = 0
     for block, row, length in pieces:
         flat[end : end + length] = values[block][row : row + length]

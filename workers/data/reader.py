@@ -24,7 +24,7 @@ from workers.protocol import Packing
 
 CACHE_BYTES = 1 << 30
 #: Samples that are this large on average are not copied out of their blocks: a call each costs less.
-LARGE_BYTES = 16 << 10
+_LARGE_BYTES = 16 << 10
 
 
 class BlockReader:
@@ -86,7 +86,7 @@ class BlockReader:
         missing = sum(
             size for size, it in zip(lengths.tolist(), wanted, strict=True) if not it.arrived.done()
         )
-        large = bool(lengths.sum() >= LARGE_BYTES * self._block_rows[distinct].sum())
+        large = bool(lengths.sum() >= _LARGE_BYTES * self._block_rows[distinct].sum())
         return Sent(
             readers=[self] * len(wanted), flights=wanted, places=places, missing_bytes=missing, large=large
         )

@@ -120,6 +120,13 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def go_on(process: subprocess.Popen[str]) -> None:
+    """Let a process do what it waits for."""
+    assert process.stdin is not None
+    process.stdin.write("go on\n")
+    process.stdin.flush()
+
+
 BREAKS = {
     "Segmentation fault": "import ctypes; ctypes.string_at(0)",
     "Aborted": "import os; os.abort()",
@@ -131,9 +138,7 @@ BREAKS = {
 def test_a_process_that_breaks_down_says_where(what):
     with child(f"import sys; sys.stdin.readline(); {BREAKS[what]}") as process:
         words = last_words(process.pid)
-        assert process.stdin is not None
-        process.stdin.write("go on\n")
-        process.stdin.flush()
+        go_on(process)
         assert process.wait(30) < 0
         text = words()
     assert text.startswith(f"Fatal Python error: {what}\n")
@@ -145,9 +150,7 @@ def test_a_process_that_breaks_down_says_where(what):
 def test_who_is_killed_or_exits_has_no_last_words(how):
     with child(f"import sys; sys.stdin.readline(); {how}") as process:
         words = last_words(process.pid)
-        assert process.stdin is not None
-        process.stdin.write("go on\n")
-        process.stdin.flush()
+        go_on(process)
         process.wait(30)
         assert words() == ""
 

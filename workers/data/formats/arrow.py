@@ -23,10 +23,8 @@ _PREFIX_BYTES = 8  # continuation mark and length before a message's metadata
 _BLOCK = "<qi4xq"  # struct Block { offset: long; metaDataLength: int; bodyLength: long }
 _DICTIONARIES, _RECORD_BATCHES = 2, 3  # fields of table Footer
 _HEADER = 2  # field of table Message: the RecordBatch
-_LENGTH, _NODES = (
-    0,
-    1,
-)  # fields of table RecordBatch: rows, and one node for each column and each child of one
+_LENGTH = 0  # field of table RecordBatch: rows
+_NODES = 1  # another: one FieldNode for each column, and for each child of one
 _NODE = "<qq"  # struct FieldNode { length: long; null_count: long }
 
 

@@ -91,6 +91,7 @@ def test_samples_are_consecutive_tokens_whichever_documents_they_are_from(datase
     assert few.schema == rest.schema == sample_schema(dataset.manifest.schema, PACKING)
     found = [row for part in (few, rest) for row in part["tokens"].to_pylist()]
     assert found == [list(range(start, start + 16)) for start in starts]
+    assert all(part["tokens"].values.buffers()[1].address % 64 == 0 for part in (few, rest))
     assert reader.sample_bytes == pytest.approx(16 * dataset.manifest.bytes / sum(LENGTHS))
     reader.close()
 
