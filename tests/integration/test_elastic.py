@@ -194,8 +194,10 @@ def test_a_step_that_kills_whoever_computes_it_ends_the_job_with_its_story(
     lost = result.events("worker_lost")
     assert len(lost) >= 3
     assert all("Segmentation fault, in string_at" in entry["reason"] for entry in lost)
-    assert all("in loss" in entry["reason"] for entry in result.events("stacks"))
-    assert len(result.events("stacks")) == len(lost)
+    stacks = result.events("stacks")
+    assert all("in loss" in entry["reason"] for entry in stacks)
+    # The job ends with the last death that its verdict takes; one more may still have spoken.
+    assert {entry["worker"] for entry in lost} <= {entry["worker"] for entry in stacks}
 
 
 def test_a_supervisor_that_dies_comes_back_and_finds_its_workers(
