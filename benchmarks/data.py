@@ -12,14 +12,14 @@ dropped from the page cache, and what the side keeps of a bucket on the local di
 second one is warm. Both are timed as wholes, from asking for the first batch to having the last: what
 starting to read costs is in it. Ours reads the warm epoch with an empty memory, from the page cache or its
 cache on the disk; peers go on with the loader, and the worker processes, that they have. A third epoch of
-ours, printed below the others as `in memory`, is what a long job has: sets of less than 1 GB stay there.
+ours, printed below the others as `in memory`, is what a long job has: there, so small a set stays.
 
-Each side first tries its settings (DataLoader's worker processes; a cache, for webdataset) on the cell, and
-keeps the fastest for the cold and for the warm epoch. Then the sides take turns, forth and back; a peer that
-took more than three times as long as the fastest one in both of its trials only twice. Medians are
-printed, and the median of the rounds' ratios to the peer with the best median. CPU-seconds are of all
-processes of a side, those that it starts included; not of the gateway, which shares the machine's cores with
-everybody.
+Each side first tries its settings on the cell: DataLoader's worker processes; a cache, for webdataset; for
+ours, the order of a small data set, as this is, and that of one above 8 GB. It keeps the fastest for the cold
+and for the warm epoch. Then the sides take turns, forth and back; a peer that took more than three times as
+long as the fastest one in both of its trials only twice. Medians are printed, and the median of the rounds'
+ratios to the peer with the best median. CPU-seconds are of all processes of a side, those that it starts
+included; not of the gateway, which shares the machine's cores with everybody.
 """
 
 from __future__ import annotations
@@ -223,10 +223,10 @@ def choose(found: Found, row: Row, place: Place, crews: Crews, name: str, cache:
 def again(found: Found, row: Row, place: Place, crews: Crews, name: str, cache: Path) -> None:
     """Measure a side once, with the settings that it chose."""
     chosen, crew = found.chosen, crews.of(name)
-    if chosen["cold"] == chosen["warm"]:
+    if all(setting == chosen["cold"] for setting in chosen.values()):
         costs = visit(row, place, crew, cache, chosen["cold"])
     else:
-        costs = {kind: visit(row, place, crew, cache, chosen[kind])[kind] for kind in CACHES}
+        costs = {kind: visit(row, place, crew, cache, setting)[kind] for kind, setting in chosen.items()}
     for kind, cost in costs.items():
         found.costs[kind].append(cost)
 
@@ -286,7 +286,7 @@ def report(row: Row, place: Place, world: int, kind: str, found: dict[str, Found
         chosen = ", ".join(f"{key} {value}" for key, value in one.chosen[kept].items())
         odd = {cost.samples for cost in costs} - {row.count}
         amiss = f" (delivers {sorted(odd)} of {row.count})" if odd else ""
-        chosen += MEMORY * (kept == MEMORY)
+        chosen += f", {MEMORY}" * (kept == MEMORY)
         print(f"  {name:<20}{one.rate(kept):11,.0f}{thrift:11,.0f}  {chosen}{amiss}", flush=True)
     best = max(PEERS, key=lambda name: found[name].rate(kind) * (found[name].failure is None))
     mine, theirs = found[OURS].costs[kind], found[best].costs[kind]

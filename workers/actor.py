@@ -13,7 +13,7 @@ import ray
 
 from workers import lifesign, stacks
 from workers.outbox import Numbered
-from workers.protocol import QUIET_TORCH, Memory, Order, Pulse, TrainJob
+from workers.protocol import ENVIRONMENT, Memory, Order, Pulse, TrainJob
 
 _GPUS = "CUDA_VISIBLE_DEVICES"
 #: Workers that one worker can watch at once: those of a whole machine, if the others are new.
@@ -29,7 +29,7 @@ class WorkerActor:
 
     def __init__(self, worker_id: str | None, job: TrainJob) -> None:
         begin = time.perf_counter()
-        os.environ.setdefault(*QUIET_TORCH)
+        os.environ.update(ENVIRONMENT | os.environ)
         stacks.prepare()
         lifesign.give()
         from workers.worker import Worker

@@ -20,7 +20,7 @@ from workers.checkpoint.committer import Committer
 from workers.checkpoint.load import read_manifest
 from workers.numerics.tree import dyadic_assignment
 from workers.protocol import (
-    QUIET_TORCH,
+    ENVIRONMENT,
     Beat,
     Broken,
     CheckpointCommitted,
@@ -62,7 +62,7 @@ class ProcessCrew:
     """
 
     def __init__(self, job: TrainJob, nodes: Sequence[str] = ("localhost",)) -> None:
-        os.environ.setdefault(*QUIET_TORCH)
+        os.environ.update(ENVIRONMENT | os.environ)
         self._job, self._nodes = job, nodes
         self._node_of: dict[str, str] = {}
         self._context = multiprocessing.get_context("spawn")

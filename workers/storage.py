@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from workers.mapping import MappedFile, MappedFiles, can_map
 from workers.storage_clients import clients
 from workers.storage_errors import AlreadyExists, Changed, NotFound, translate
 
@@ -58,6 +59,7 @@ class Store:
         self._folder = local_path(self.uri) if parts.scheme == "file" else None
         self._prefix = unquote(parts.path).strip("/")
         self._client, self._reading = clients(self.uri)
+        self._mapped = MappedFiles()
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
         return Store, (self.uri,)
@@ -95,6 +97,15 @@ class Store:
             )
         pinned: GetOptions = {"range": (start, start + length), "if_match": etag}
         return self._call(name, lambda: memoryview(obstore.get(self._reading, path, options=pinned).bytes()))
+
+    def map(self, name: str) -> MappedFile | None:
+        """An object that is a file of this machine, mapped; None if it is not, or this system cannot do it.
+
+        For large objects of which many ranges are wanted.
+        """
+        if self._folder is None or not can_map():
+            return None
+        return self._call(name, lambda: self._mapped.get(local_path(self.uri) / name))
 
     def put(self, name: str, data: bytes | memoryview) -> None:
         """Write or replace an object: atomic, and durable on return."""

@@ -17,6 +17,8 @@ from typing import Any
 import psutil
 from support.data_sides import side
 
+from workers.protocol import ENVIRONMENT
+
 RANK = Path(__file__).with_name("data_rank.py")
 PATH = os.pathsep.join(
     str(folder) for folder in Path(__file__).parents[1:3]
@@ -55,7 +57,8 @@ class Cost:
 class Crew:
     """`world` processes of a side, or the one that starts the others itself. Use it in a `with`.
 
-    They live from row to row: starting them takes longer than an epoch.
+    They live from row to row: starting them takes longer than an epoch. All sides' environment is that of our
+    workers: large pages serve whoever uses Arrow.
     """
 
     def __init__(self, name: str, world: int, environment: dict[str, str], log: Path) -> None:
@@ -70,7 +73,8 @@ class Crew:
                 subprocess.Popen(
                     [sys.executable, str(RANK), name, str(rank), str(count), str(port)],
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
-                    env={**os.environ, **environment, "PYTHONPATH": PATH}, start_new_session=True,
+                    env={**ENVIRONMENT, **os.environ, **environment, "PYTHONPATH": PATH},
+                    start_new_session=True,
                 )
                 for rank in range(count)
             ]  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 from workers.blame import describe
 from workers.orders import Orders
 from workers.outbox import Outbox
-from workers.protocol import QUIET_TORCH, Event, Failed, Membership, Order, TrainJob
+from workers.protocol import ENVIRONMENT, Event, Failed, Membership, Order, TrainJob
 
 #: Ends whatever generation there is; nobody belongs to it.
 _RELEASE = Membership(generation=10**9, workers=(), hosted=(), store="")
@@ -26,7 +26,7 @@ class Residents:
     """So many processes, for as long as the block lasts."""
 
     def __init__(self, count: int) -> None:
-        os.environ.setdefault(*QUIET_TORCH)
+        os.environ.update(ENVIRONMENT | os.environ)
         context = multiprocessing.get_context("spawn")
         self.connections: list[Connection] = []
         self._processes = []

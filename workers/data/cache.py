@@ -24,7 +24,9 @@ from threading import get_ident
 
 import pyarrow as pa
 
+from workers.data.fetch import Fetched
 from workers.errors import InputError
+from workers.mapping import MappedFile
 
 _LOCKS, _SETS, _SIZES = "locks", "sets", "sizes.json"
 _LOCK_FILES = 4096
@@ -82,11 +84,11 @@ class NodeCache:
         self,
         dataset: str,
         number: int,
-        fetch: Callable[[], pa.Buffer],
+        fetch: Callable[[], Fetched],
         fits: Callable[[pa.Buffer], bool],
         *,
         alone: bool = True,
-    ) -> pa.Buffer:
+    ) -> Fetched:
         """A block from the disk, or else from `fetch`, and then on the disk if there is room.
 
         Never fails because of the disk.
@@ -112,25 +114,27 @@ class NodeCache:
             if found is None:
                 found = fetch()
                 with suppress(OSError):  # a full disk, for one, is no reason to stop
-                    self._keep(path, found)
+                    return self._keep(path, found.data) or found
         return found
 
-    def _keep(self, path: Path, data: pa.Buffer) -> None:
-        """Put a block on the disk, if there is room."""
+    def _keep(self, path: Path, data: pa.Buffer) -> Fetched | None:
+        """Put a block on the disk, if there is room; it is there then instead of in this process's memory."""
         dataset = path.parent.name
         with self._room() as sizes:
             if path.exists():  # whoever was asked for the same meanwhile was faster
-                return
+                return None
             self._make_room(sizes, dataset, data.size)
             if sum(sizes.values()) + data.size > self.limit_bytes:
-                return
+                return None
             sizes[dataset] = sizes.get(dataset, 0) + data.size
         path.parent.mkdir(exist_ok=True)
         unfinished = path.with_name(f"{path.name}#{os.getpid()}-{get_ident()}")
         try:
             with unfinished.open("wb") as file:
                 file.write(data)
+            kept = _mapped(unfinished)
             unfinished.replace(path)
+            return kept
         finally:
             unfinished.unlink(missing_ok=True)
 
@@ -168,18 +172,23 @@ class NodeCache:
                 os.utime(folder)
 
 
-def _read(path: Path, fits: Callable[[pa.Buffer], bool]) -> pa.Buffer | None:
-    """A file's bytes, mapped; None if it is not there or not what it should be, and then it is removed."""
+def _read(path: Path, fits: Callable[[pa.Buffer], bool]) -> Fetched | None:
+    """A file's bytes; None if it is not there or not what it should be, and then it is removed."""
     try:
-        with pa.memory_map(str(path)) as file:
-            data = file.read_buffer()
+        found = _mapped(path)
     except (OSError, pa.ArrowInvalid):
         return None
-    if fits(data):
-        return data
+    if found is not None and fits(found.data):
+        return found
     with suppress(OSError):
         path.unlink()
     return None
+
+
+def _mapped(path: Path) -> Fetched:
+    """A file of the cache."""
+    file = MappedFile(path)
+    return Fetched(data=file.range(0, file.data.size), mapped=True)
 
 
 def _size(folder: Path) -> int:

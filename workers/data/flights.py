@@ -11,10 +11,11 @@ from threading import Lock
 import pyarrow as pa
 
 from workers.data.hedging import Hedging
+from workers.mapping import MappedFile
 
-_AT_ONCE = 32  # small objects need many: each waits for its own answer
-#: Requests that were overtaken, but still hang, are no reason to send no others.
-_THREADS_MAX = 4 * _AT_ONCE
+AT_ONCE = 32  # small objects need many: each waits for its own answer
+#: Requests that were overtaken, but still hang, are no reason to send no others: so many threads for each.
+_THREADS = 4
 _LOOK_AGAIN_SECONDS = 0.25
 
 
@@ -25,6 +26,8 @@ class Flight:
         block: its number.
         arrived: its samples, or why there are none.
         failed: it will never arrive; `cancelled` because it was given up before it began.
+        mapped: its bytes are those of a file, once it has arrived, and
+        file: of one that somebody may change.
     """
 
     def __init__(self, block: int, size_bytes: int) -> None:
@@ -32,7 +35,13 @@ class Flight:
         self.arrived: Future[pa.RecordBatch] = Future()
         self.begun_at: float | None = None
         self.open = 0  # requests that can still bring it
-        self.asked = self.hedged = self.failed = self.cancelled = False
+        self.asked = self.hedged = self.failed = self.cancelled = self.mapped = False
+        self.file: MappedFile | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whoever wants it must ask for it anew: it was given up, or its file has changed since."""
+        return self.cancelled or (self.file is not None and not self.file.is_current)
 
 
 class Flights:
@@ -41,6 +50,7 @@ class Flights:
     Args:
         load: gets a block, checked and decoded, and is told whether this is the second request for it; calls
             `asks` before it asks the store.
+        at_once: so many at a time.
         clock: seconds that never run backwards.
 
     Attributes:
@@ -48,12 +58,15 @@ class Flights:
     """
 
     def __init__(
-        self, load: Callable[[Flight, bool], pa.RecordBatch], clock: Callable[[], float] = time.monotonic
+        self,
+        load: Callable[[Flight, bool], pa.RecordBatch],
+        at_once: int = AT_ONCE,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._load, self._clock = load, clock
+        self._load, self._at_once, self._clock = load, at_once, clock
         self._lock = Lock()
         self._hedging = Hedging()
-        self._pool = ThreadPoolExecutor(_THREADS_MAX, thread_name_prefix="fetch")
+        self._pool = ThreadPoolExecutor(_THREADS * at_once, thread_name_prefix="fetch")
         self._queue: deque[Flight] = deque()
         self._in_air, self._closed = 0, False
         self.sent = self.hedged = 0
@@ -116,7 +129,7 @@ class Flights:
 
     def _begin(self) -> None:
         """Send what waits for room, if there is some. Under the lock."""
-        while self._queue and self._in_air < _AT_ONCE:
+        while self._queue and self._in_air < self._at_once:
             flight = self._queue.popleft()
             if not flight.failed:
                 flight.begun_at = self._clock()

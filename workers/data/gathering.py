@@ -79,8 +79,8 @@ class Gathering:
         """Until all blocks have arrived, or failed; False as soon as `stopped` is done before that."""
         also = () if stopped is None else (stopped,)
         for number, flight in enumerate(self.flights):
-            while not flight.arrived.done() or flight.cancelled:
-                if flight.cancelled:  # by somebody else, who wanted it no more
+            while not flight.arrived.done() or flight.lost:
+                if flight.lost:  # to somebody else, who wanted it no more, for one
                     flight = self.flights[number] = self.readers[number].want(flight.block)
                 soon = self.readers[number].flights.hurry(flight)
                 wait((flight.arrived, *also), soon, FIRST_COMPLETED)

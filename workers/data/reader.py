@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from threading import Lock
 
 import numpy as np
@@ -10,19 +9,22 @@ import pyarrow as pa
 
 from workers.data.cache import NodeCache
 from workers.data.dataset import Dataset
-from workers.data.fetch import fetch, matches
-from workers.data.flights import Flight, Flights
+from workers.data.fetch import Fetched, fetch, matches
+from workers.data.flights import AT_ONCE, Flight, Flights
 from workers.data.formats import DECODERS
 from workers.data.gathering import Gathering, Sent
+from workers.data.kept import KeptBlocks
 from workers.data.manifest import BlockSpec
+from workers.data.order import GLOBAL_BELOW_BYTES
 from workers.data.packing import block_rows, sample_rows, values
 from workers.data.permutation import Int64
-from workers.data.records import joined
+from workers.data.records import joined, lies_in
 from workers.data.runs import Runs
 from workers.errors import DamagedBlockError, DataError
 from workers.protocol import Packing
 
 CACHE_BYTES = 1 << 30
+_FILES_AT_ONCE = 2
 #: Samples that are this large on average are not copied out of their blocks: a call each costs less.
 _LARGE_BYTES = 16 << 10
 
@@ -54,11 +56,11 @@ class BlockReader:
     ) -> None:
         self.dataset, self._on_disk, self._schema, self._packing = dataset, on_disk, schema, packing
         self._block_rows = block_rows(dataset, packing)
-        self._cache_bytes, self._first_block = cache_bytes, first_block
-        self._kept: OrderedDict[int, Flight] = OrderedDict()  # least recently used first
-        self._kept_bytes = 0
+        self._first_block = first_block
+        everywhere = dataset.manifest.bytes < GLOBAL_BELOW_BYTES  # is where the next samples may be
+        self._kept = KeptBlocks(cache_bytes, GLOBAL_BELOW_BYTES if everywhere else cache_bytes)
         self._lock = Lock()
-        self.flights = Flights(self._load)
+        self.flights = Flights(self._load, at_once=_at_once(dataset))
 
     @property
     def sample_bytes(self) -> float:
@@ -96,24 +98,15 @@ class BlockReader:
         self.flights.close()
         with self._lock:
             self._kept.clear()
-            self._kept_bytes = 0
 
     def want(self, block: int) -> Flight:
         """A block, there or on its way; begun anew if it failed before."""
         with self._lock:
             found = self._kept.get(block)
-            if found is not None and not found.failed:
-                self._kept.move_to_end(block)
-                return found
-            length = int(self.dataset.manifest.lengths[block])
             if found is None:
-                self._kept_bytes += length
-            wanted = self._kept[block] = self.flights.send(block, length)
-            self._kept.move_to_end(block)
-            while self._kept_bytes > self._cache_bytes and len(self._kept) > 1:
-                _, oldest = self._kept.popitem(last=False)
-                self._kept_bytes -= oldest.size_bytes
-            return wanted
+                found = self.flights.send(block, int(self.dataset.manifest.lengths[block]))
+                self._kept.put(found)
+            return found
 
     def _load(self, flight: Flight, second: bool) -> pa.RecordBatch:
         try:
@@ -125,9 +118,9 @@ class BlockReader:
     def _decoded(self, flight: Flight, second: bool) -> pa.RecordBatch:
         manifest, number = self.dataset.manifest, flight.block
         block = manifest.block(number)
-        data = self._fetch(flight, block, second)
+        fetched = self._fetch(flight, block, second)
         try:
-            records = DECODERS[manifest.format](manifest, block, data)
+            records = DECODERS[manifest.format](manifest, block, fetched.data)
             if records.num_rows != block.rows:
                 raise ValueError(f"{records.num_rows} rows instead of {block.rows}")
         except (ValueError, OSError) as error:  # pyarrow's errors are among these
@@ -135,11 +128,17 @@ class BlockReader:
             raise DataError(f"block {number} does not decode: {error}", where=where) from error
         if self._packing is not None:
             where = self.dataset.address(block)
-            return values(records, self._packing, int(self._block_rows[number]), where=where)
-        return records if self._schema is None else pa.record_batch(records.columns, schema=self._schema)
+            records = values(records, self._packing, int(self._block_rows[number]), where=where)
+        elif self._schema is not None:
+            records = pa.record_batch(records.columns, schema=self._schema)
+        if fetched.mapped and lies_in(records, fetched.data):
+            with self._lock:
+                flight.mapped, flight.file = True, fetched.file
+                self._kept.arrived(flight)
+        return records
 
-    def _fetch(self, flight: Flight, block: BlockSpec, second: bool) -> pa.Buffer:
-        def from_store() -> pa.Buffer:
+    def _fetch(self, flight: Flight, block: BlockSpec, second: bool) -> Fetched:
+        def from_store() -> Fetched:
             self.flights.asks(flight)
             return fetch(self.dataset, block)
 
@@ -152,3 +151,9 @@ class BlockReader:
             fits=lambda data: matches(block, data),
             alone=not second,  # the first request holds the place, and whoever holds it may wait for long
         )
+
+
+def _at_once(dataset: Dataset) -> int:
+    """Blocks to fetch at a time. Those of local files hardly wait, and more would be in each other's way."""
+    is_local = dataset.store.uri.startswith("file:") and not dataset.manifest.single_rows
+    return _FILES_AT_ONCE if is_local else AT_ONCE

@@ -22,6 +22,14 @@ def joined(records: Records) -> pa.RecordBatch:
     return pa.concat_batches(pieces) if len(pieces) > 1 else pieces[0].take(pa.array([0]))
 
 
+def lies_in(records: pa.RecordBatch, data: pa.Buffer) -> bool:
+    """Whether samples are parts of these bytes, but for little beside them."""
+    begin, end = data.address, data.address + data.size
+    buffers = [buffer for column in records.columns for buffer in column.buffers() if buffer is not None]
+    beside: int = sum(it.size for it in buffers if not begin <= it.address < end)
+    return beside <= len(data) // 16
+
+
 def as_samples(records: Records) -> list[dict[str, Any]]:
     """Each sample as a dict of its columns: plain values; numpy arrays for lists of numbers without nulls."""
     names = records.schema.names

@@ -57,7 +57,7 @@ def store(row: Row, source: Path, folder: Path) -> None:
 
 
 def settings(cell: Cell) -> list[dict[str, Any]]:
-    return [{}]
+    return [{"shuffle": "global"}, {"shuffle": "windowed"}]
 
 
 class Loader:
@@ -79,7 +79,7 @@ class Loader:
     def epoch(self, number: int) -> Iterator[Any]:
         assert self._reader is not None
         manifest = self._reader.dataset.manifest
-        window = resolve_shuffle(manifest.bytes, single_rows=manifest.single_rows)
+        window = resolve_shuffle(manifest.bytes, self._cell.setting["shuffle"])
         schedule = Schedule(rows=manifest.rows, vranks=VRANKS, micro_batch=self._row.batch)
         vranks = range(VRANKS)[self._cell.rank :: self._cell.world]
         begin = number * schedule.steps_per_epoch

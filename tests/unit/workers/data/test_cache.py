@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 from workers.data.cache import NodeCache, node_cache
+from workers.data.fetch import Fetched
 from workers.errors import InputError
 
 SET, OTHER = "a" * 64, "b" * 64
@@ -32,10 +33,10 @@ class Origin:
     def __init__(self) -> None:
         self.fetched: list[int] = []
 
-    def fetch(self, number: int, size: int = 1000) -> Callable[[], pa.Buffer]:
-        def now() -> pa.Buffer:
+    def fetch(self, number: int, size: int = 1000) -> Callable[[], Fetched]:
+        def now() -> Fetched:
             self.fetched.append(number)
-            return pa.py_buffer(bytes_of(number, size))
+            return Fetched(data=pa.py_buffer(bytes_of(number, size)))
 
         return now
 
@@ -45,7 +46,7 @@ def fits(number: int, size: int = 1000) -> Callable[[pa.Buffer], bool]:
 
 
 def read(cache: NodeCache, origin: Origin, number: int, dataset: str = SET, size: int = 1000) -> bytes:
-    return cache.block(dataset, number, origin.fetch(number, size), fits(number, size)).to_pybytes()
+    return cache.block(dataset, number, origin.fetch(number, size), fits(number, size)).data.to_pybytes()
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_what_a_killed_process_left_is_counted_by_the_next(tmp_path, origin):
 def test_an_error_of_the_store_is_passed_on_and_leaves_nothing(tmp_path):
     cache = NodeCache(tmp_path, LIMIT)
 
-    def broken() -> pa.Buffer:
+    def broken() -> Fetched:
         raise ZeroDivisionError
 
     for _ in range(2):
@@ -159,12 +160,12 @@ def test_whoever_is_killed_in_a_fetch_leaves_no_lock(tmp_path, origin):
 def test_who_asks_a_second_time_waits_for_nobody_and_what_is_there_counts_once(tmp_path, origin):
     cache = NodeCache(tmp_path, LIMIT)
 
-    def slow() -> pa.Buffer:
+    def slow() -> Fetched:
         again = cache.block(SET, 0, origin.fetch(0), fits(0), alone=False)
-        assert again.to_pybytes() == bytes_of(0)
+        assert again.data.to_pybytes() == bytes_of(0)
         return again
 
-    assert cache.block(SET, 0, slow, fits(0)).to_pybytes() == bytes_of(0)
+    assert cache.block(SET, 0, slow, fits(0)).data.to_pybytes() == bytes_of(0)
     assert json.loads((tmp_path / "sizes.json").read_text()) == {SET: 1000}
     assert len(list((tmp_path / "sets" / SET).iterdir())) == 1
     assert origin.fetched == [0]
@@ -175,15 +176,16 @@ import sys
 from pathlib import Path
 import pyarrow as pa
 from workers.data.cache import NodeCache
+from workers.data.fetch import Fetched
 cache, count = NodeCache(Path(sys.argv[1]), 1 << 20), 0
 sys.stdin.readline()
 def fetch(number):
     global count
     count += 1
-    return pa.py_buffer(bytes([number]) * 1000)
+    return Fetched(data=pa.py_buffer(bytes([number]) * 1000))
 for number in range(100):
-    data = cache.block("a" * 64, number, lambda: fetch(number), lambda data: data.size == 1000)
-    assert data.to_pybytes() == bytes([number]) * 1000
+    found = cache.block("a" * 64, number, lambda: fetch(number), lambda data: data.size == 1000)
+    assert found.data.to_pybytes() == bytes([number]) * 1000
 print(count)
 """
 

@@ -1,6 +1,9 @@
 """Samples come in the order asked for, from blocks that were fetched once and checked."""
 
+import os
+import shutil
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +24,10 @@ from workers.data.records import joined
 from workers.data.runs import Runs
 from workers.data.shards import write_shards
 from workers.errors import DataError, UnreachableError
+from workers.storage import local_path
 
 ROWS = 500
+MAPPED_ROWS = 900
 
 
 @pytest.fixture(scope="module")
@@ -183,10 +188,65 @@ def test_a_block_that_another_gathering_gave_up_is_asked_for_again(dataset: Data
     blocks = np.arange(40)
     one, other = (reader.begin(Runs(blocks=blocks, rows=np.zeros(40, dtype=np.int64))) for _ in range(2))
     one.cancel()
-    assert [flight.cancelled for flight in other.flights] == [False] * 32 + [True] * 8
+    assert [flight.cancelled for flight in other.flights] == [False] * 2 + [True] * 38
     hangs.set()
     first = [int(row) for row in dataset.manifest.first_row[:40]]
     assert other.parts([40])[0]["number"].to_pylist() == first
+    reader.close()
+
+
+@pytest.fixture
+def mapped(tmp_path: Path) -> Dataset:
+    """Of blocks that are large enough to be mapped, in several files."""
+    uri = (tmp_path / "mapped").as_uri()
+    rows = ({"payload": payload(n % 40), "number": n} for n in range(MAPPED_ROWS))
+    schema = pa.schema([("payload", pa.large_binary()), ("number", pa.int64())])
+    write_shards(rows, schema, uri, block_bytes=200_000, shard_bytes=6_000_000)
+    dataset = Dataset.open(uri)
+    assert np.median(dataset.manifest.lengths) > 128 << 10
+    assert len(set(dataset.manifest.objects.tolist())) > 2
+    return dataset
+
+
+def test_local_blocks_take_no_memory_of_their_own_and_stay_however_little_there_is(mapped: Dataset) -> None:
+    before = pa.total_allocated_bytes()
+    reader = BlockReader(mapped, cache_bytes=mapped.manifest.bytes // 8)
+    for _ in range(2):
+        for start in range(0, MAPPED_ROWS, 20):
+            ids = list(range(start, start + 20))
+            assert gather(reader, ids) == ids
+    assert reader.flights.sent == len(mapped.manifest)
+    assert pa.total_allocated_bytes() - before < mapped.manifest.bytes / 4
+    reader.close()
+
+
+@pytest.mark.parametrize("damage", ["altered", "truncated", "gone", "replaced"])
+def test_a_mapped_file_that_changes_is_found_out(mapped: Dataset, damage: str) -> None:
+    reader = BlockReader(mapped)
+    assert gather(reader, list(range(MAPPED_ROWS))) == list(range(MAPPED_ROWS))
+    victim = mapped.manifest.block(len(mapped.manifest) // 2)
+    row = int(mapped.manifest.first_row[victim.number])
+    path = local_path(mapped.store.uri) / victim.object
+    begun = reader.begin(Runs(blocks=np.array([victim.number]), rows=np.array([0])))
+    time.sleep(0.02)
+    if damage == "altered":
+        with path.open("r+b") as file:
+            file.seek(victim.offset + victim.length // 2)
+            file.write(b"something else")
+    elif damage == "truncated":
+        os.truncate(path, victim.offset)
+    elif damage == "gone":
+        path.unlink()
+    else:
+        shutil.copy(path, path.with_suffix(".new"))
+        path.with_suffix(".new").replace(path)
+        assert gather(reader, [row]) == [row]
+        assert begun.parts([1])[0].num_rows == 1
+        return
+    for read in (lambda: gather(reader, [row]), lambda: begun.parts([1])):
+        with pytest.raises(DataError, match=r"altered|truncated|missing") as caught:
+            read()
+        assert victim.object in str(caught.value)
     reader.close()
 
 
