@@ -81,6 +81,22 @@ _JOB_NUMBERS: tuple[_Number[JobStatus], ...] = (
         counter=True,
     ),
     _Number(
+        name="checkpoints_skipped",
+        help="Checkpoints that were not made since the one before was still on its way.",
+        read=lambda s: s.saves_skipped,
+        counter=True,
+    ),
+    _Number(
+        name="checkpoint_save_seconds",
+        help="From the newest checkpoint's step until its chunks were durable, on the slowest worker.",
+        read=lambda s: s.save_times.seconds,
+    ),
+    _Number(
+        name="checkpoint_stall_seconds",
+        help="Of these, while training stood still.",
+        read=lambda s: s.save_times.stalled,
+    ),
+    _Number(
         name="checkpoint_last_step",
         help="Step of the last checkpoint that was committed.",
         read=lambda s: s.checkpoint.step if s.checkpoint else None,

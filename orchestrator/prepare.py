@@ -12,6 +12,7 @@ from orchestrator.checkpointing import newest_intact
 from orchestrator.sources import collect_sources
 from orchestrator.spec import JobSpec
 from orchestrator.spec.data import Data, Source, Train
+from orchestrator.spec.fields import seconds
 from workers.checkpoint.compatibility import JobFacts, check_resume
 from workers.checkpoint.load import history
 from workers.checkpoint.manifest import Manifest
@@ -50,6 +51,7 @@ def resolve(spec: JobSpec, job_file: Path) -> TrainJob:
     """
     train = _pin_train(spec.data, spec.data.train) if spec.data.train is not None else None
     held_out = _pin(spec.data, spec.data.eval)[0] if spec.data.eval is not None else None
+    every = spec.checkpoint.every
     return TrainJob(
         name=spec.name,
         recipe=spec.recipe,
@@ -66,8 +68,11 @@ def resolve(spec: JobSpec, job_file: Path) -> TrainJob:
         damaged_blocks=spec.data.train.damaged_blocks if spec.data.train is not None else 0,
         max_grad_norm=spec.batch.max_grad_norm,
         checkpoint_uri=f"{spec.checkpoint.uri}/{spec.name}" if spec.checkpoint.uri is not None else None,
-        checkpoint_every=spec.checkpoint.every,
+        checkpoint_every=every if isinstance(every, int) else None,
+        checkpoint_seconds=seconds(every) if isinstance(every, str) else None,
         checkpoint_keep=spec.checkpoint.keep,
+        checkpoint_waits=spec.checkpoint.if_busy == "wait",
+        checkpoint_patience=seconds(spec.checkpoint.patience),
         numerics=spec.numerics,
         threads=spec.workers.threads,
         device=spec.workers.device,

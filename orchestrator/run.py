@@ -183,6 +183,7 @@ def _assignment(run: Run, cluster: Cluster, notes: tuple[str, ...], address: str
         policy=Policy(
             virtual_ranks=run.job.virtual_ranks,
             saves=run.job.checkpoint_uri is not None,
+            save_patience=run.job.checkpoint_patience,
             damaged_blocks=run.job.damaged_blocks,
         ),
         workers=workers,

@@ -17,7 +17,7 @@ from typing import Protocol
 from orchestrator import gang
 from orchestrator.gang.commands import Announce, Command, Commit, Dismiss, Form, Hire, Hold, Recall
 from orchestrator.gang.events import CommitFailed, Committed, GangEvent, Recalled, RecallFailed, Tick
-from workers.errors import LockstepError
+from workers.errors import AccessError, LockstepError, UnreachableError
 from workers.protocol import Beat, CheckpointCommitted, Fault, Memory, News, Order, Stacks, StandsBy
 
 #: Transitions that are remembered, for the story of a job.
@@ -190,10 +190,15 @@ class Supervisor:
         try:
             self.checkpointing.commit(command)
         except LockstepError as error:
-            return CommitFailed(step=command.step, message=str(error), exit_code=error.exit_code)
+            passing = isinstance(error, (AccessError, UnreachableError))
+            return CommitFailed(
+                step=command.step, message=str(error), exit_code=error.exit_code, passing=passing
+            )
         except Exception as error:  # it must be heard of: workers wait for this commit
             message = f"{type(error).__name__}: {error}"
-            return CommitFailed(step=command.step, message=message, exit_code=1, fault=Fault.INTERNAL)
+            return CommitFailed(
+                step=command.step, message=message, exit_code=1, fault=Fault.INTERNAL, passing=False
+            )
         return Committed(step=command.step)
 
     def _recall(self) -> GangEvent:

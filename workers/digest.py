@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from workers.checkpoint.tensors import RawTensor
+from workers.checkpoint.layout import Piece
+from workers.checkpoint.tensors import RawTensor, TensorSpec
 
 
 def state_digest(tensors: Mapping[str, RawTensor]) -> str:
@@ -22,7 +23,24 @@ def digest_of_sorted(tensors: Iterable[tuple[str, RawTensor]]) -> str:
     """The same over a stream that is sorted by key, for states that do not fit into memory at once."""
     digest = hashlib.sha256()
     for key, tensor in tensors:
-        shape = json.dumps(list(tensor.shape), separators=(",", ":"))
-        digest.update(f"{key}\0{tensor.dtype}\0{shape}\0".encode())
+        digest.update(_head(key, tensor.spec))
         digest.update(tensor.data)
     return digest.hexdigest()
+
+
+def digest_of_pieces(
+    specs: Mapping[str, TensorSpec], pieces: Iterable[Piece], data: Callable[[Piece], RawTensor]
+) -> str:
+    """The same of a state that is cut into pieces, which together hold each element once."""
+    digest, headed = hashlib.sha256(), set()
+    for piece in sorted(pieces):
+        if piece.key not in headed:
+            digest.update(_head(piece.key, specs[piece.key]))
+            headed.add(piece.key)
+        digest.update(data(piece).data)
+    return digest.hexdigest()
+
+
+def _head(key: str, spec: TensorSpec) -> bytes:
+    shape = json.dumps(list(spec.shape), separators=(",", ":"))
+    return f"{key}\0{spec.dtype}\0{shape}\0".encode()

@@ -65,15 +65,15 @@ class Orders:
         hold = self._hold
         return hold if hold.generation == generation else None
 
-    def wait_for(self, condition: Callable[[], bool], generation: int) -> None:
-        """Wait until `condition` holds; `wake` has it looked at again.
+    def wait_for(self, condition: Callable[[], bool], generation: int, timeout: float | None = None) -> None:
+        """Wait until `condition` holds, or for `timeout` seconds; `wake` has it looked at again.
 
         Raises:
             PeerLost: a higher generation is known.
         """
         with self._changed:
-            self._changed.wait_for(lambda: condition() or self.superseded(generation))
-            if not condition():
+            self._changed.wait_for(lambda: condition() or self.superseded(generation), timeout)
+            if not condition() and self.superseded(generation):
                 raise PeerLost("a newer generation")
 
     def wake(self) -> None:
@@ -81,6 +81,6 @@ class Orders:
         with self._changed:
             self._changed.notify_all()
 
-    def wait_committed(self, step: int, generation: int) -> None:
-        """Wait until the checkpoint of `step` is committed. Raises like `wait_for`."""
-        self.wait_for(lambda: self._committed >= step, generation)
+    def is_committed(self, step: int) -> bool:
+        """Whether the checkpoint of `step`, or a later one, is committed."""
+        return self._committed >= step

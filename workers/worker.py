@@ -137,11 +137,13 @@ class Worker:
             except DamagedBlockError as error:
                 self._report_damage(error, generation)
             except BaseException as error:
+                self._engine.see_save_through(generation)
                 self._reporter.report(Failed, **describe(error), step=self._engine.begun)
 
     def _report_damage(self, error: DamagedBlockError, generation: int) -> None:
         begun = self._engine.begun
         if not self._job.damaged_blocks:
+            self._engine.see_save_through(generation)
             self._reporter.report(Failed, **describe(error), step=begun)
             return
         self._reporter.report(

@@ -21,12 +21,13 @@ class Committed:
 
 @dataclass(frozen=True, kw_only=True)
 class CommitFailed:
-    """The manifest of a checkpoint could not be written."""
+    """The manifest of a checkpoint could not be written. `passing`: it may be the store's passing trouble."""
 
     step: int
     message: str
     exit_code: int
     fault: Fault = Fault.STORAGE
+    passing: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,6 +59,8 @@ from workers.protocol import (
     Placed,
     Ready,
     Saved,
+    SaveFailing,
+    SaveSkipped,
     StepDone,
     Vanished,
 )
@@ -175,6 +177,11 @@ def _evaluated(gang: Gang, event: Evaluated, now: float) -> Step:
     return replace(gang, progress_at=now, evaluation_seconds=took), ()
 
 
+def _told(gang: Gang, event: SaveFailing | SaveSkipped, now: float) -> Step:
+    """For the job's history: nothing has to be done about it."""
+    return gang, ()
+
+
 def _finished(gang: Gang, event: Finished, now: float) -> Step:
     if event.generation != gang.generation or not gang.is_member(event.worker):
         return gang, ()
@@ -266,6 +273,8 @@ _TRANSITIONS: dict[type, _Transition] = {
     StepDone: _Transition(_step_done),
     Evaluated: _Transition(_evaluated),
     Saved: _Transition(saved),
+    SaveFailing: _Transition(_told),
+    SaveSkipped: _Transition(_told),
     Parked: _Transition(parked),
     Broken: _Transition(broken),
     Damaged: _Transition(damaged),

@@ -49,6 +49,7 @@ class Policy:
             started: that takes CPUs, and the survivors want them just then.
         start_failures: workers that may fail to start, one after another, before a job that was never
             trained gives up.
+        save_patience: how long a manifest that the store does not take is tried again.
         drain_margin: how long before a node's deadline its workers are let go, replaced or not.
         balance_every: seconds between looks for workers that are slower than others.
         balance_steps: steps of a generation that such a look needs.
@@ -73,6 +74,7 @@ class Policy:
     retry_max: float = 30.0
     hire_delay: float = 1.0
     start_failures: int = 3
+    save_patience: float = 1800.0
     drain_margin: float = 3.0
     balance_every: float = 5.0
     balance_steps: int = 16

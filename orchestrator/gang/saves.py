@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.exit_codes import UNREACHABLE
 from orchestrator.gang.commands import Announce, Commit
 from orchestrator.gang.ending import end, end_if_over
 from orchestrator.gang.events import CommitFailed, Committed
 from orchestrator.gang.forming import Step
-from orchestrator.gang.losses import rests
 from orchestrator.gang.states import Gang, Outcome, Recalling, Saving
-from orchestrator.gang.trouble import backoff, charge
-from workers.protocol import Fault, Saved
+from orchestrator.gang.trouble import backoff
+from workers.protocol import Saved
 
 
 def saved(gang: Gang, event: Saved, now: float) -> Step:
@@ -42,18 +40,18 @@ def committed(gang: Gang, event: Committed, now: float) -> Step:
 
 
 def commit_failed(gang: Gang, event: CommitFailed, now: float) -> Step:
-    """The manifest could not be written: later it may be, if the store only did not answer."""
-    if event.step not in gang.committing:
+    """The manifest could not be written. Later it may be, and training goes on as long as that is likely."""
+    saving = gang.committing.get(event.step)
+    if saving is None:
         return gang, ()  # all were lost meanwhile, and what was found then is gone on from
-    outcome = Outcome(
-        done=False, exit_code=event.exit_code, fault=event.fault, message=event.message, step=event.step
-    )
-    if not isinstance(gang.phase, Recalling) and not rests(gang):
-        gang = charge(gang, outcome)  # else one failure of the store would count twice
-    attempts, budget = gang.trouble.counts.get(event.fault, 1), gang.policy.budgets.get(Fault.STORAGE)
-    if event.exit_code != UNREACHABLE or (budget is not None and attempts > budget):
+    since = saving.failing_since if saving.failures else now
+    if not event.passing or now - since > gang.policy.save_patience:
+        outcome = Outcome(
+            done=False, exit_code=event.exit_code, fault=event.fault, message=event.message, step=event.step
+        )
         return end(gang, outcome)
-    saving = replace(gang.committing[event.step], retry_at=now + backoff(gang, attempts))
+    failures = saving.failures + 1
+    saving = replace(saving, failures=failures, failing_since=since, retry_at=now + backoff(gang, failures))
     return replace(gang, committing={**gang.committing, event.step: saving}), ()
 
 

@@ -158,10 +158,17 @@ Phase = Gathering | Forming | Training | Holding | Waiting | Recalling | Paused 
 
 @dataclass(frozen=True, kw_only=True)
 class Saving:
-    """A checkpoint whose chunks are durable and whose manifest is being written; again at `retry_at`."""
+    """A checkpoint whose chunks are durable and whose manifest is being written; again at `retry_at`.
+
+    Attributes:
+        failures: attempts that the store did not take, and
+        failing_since: when the first of them was.
+    """
 
     command: Commit
     retry_at: float | None = None
+    failures: int = 0
+    failing_since: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

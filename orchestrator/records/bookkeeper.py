@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from orchestrator.gang.commands import Dismiss, Form, Hire, Hold
-from orchestrator.gang.events import Committed, Drain, Pause, Recalled, Resize, Resume
+from orchestrator.gang.events import CommitFailed, Committed, Drain, Pause, Recalled, Resize, Resume
 from orchestrator.gang.states import Outcome
 from orchestrator.records.facts import Failure, JobState
 from orchestrator.records.scoreboard import Scoreboard
@@ -36,6 +36,7 @@ class Bookkeeper:
         self._board, self._timeline, self._sinks = board, timeline, sinks
         self._checkpoint_uri = checkpoint_uri
         self._placed = self._formed = False
+        self._failing: int | None = None  # a step whose manifest could not be written
 
     def note(self, reason: str) -> None:
         """Something that whoever started the job should know."""
@@ -93,6 +94,10 @@ class Bookkeeper:
                     self._board.paused()
             case Committed():
                 self._tell(self._board.checkpointed(self._checkpoint_uri or "", what.step, now))
+            case CommitFailed(passing=True) if what.step != self._failing:
+                self._failing = what.step
+                reason = f"the manifest of step {what.step} cannot be written at the moment: {what.message}"
+                self._event(Kind.NOTE, reason, cause="save_failing")
             case Lost():
                 cause = what.fault.value
                 self._tell(self._board.lost(what.worker, now, cause=cause, reason=what.cause))

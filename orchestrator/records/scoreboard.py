@@ -18,6 +18,8 @@ from workers.protocol import (
     Formed,
     Membership,
     Ready,
+    SaveFailing,
+    SaveSkipped,
     StepDone,
     TrainJob,
 )
@@ -190,6 +192,12 @@ def _told(event: Event, before: JobStatus, after: JobStatus, now: float) -> tupl
                     reason=reason,
                 ),
             )
+        case SaveFailing() if before.failing_save != event.step:  # once for all members
+            reason = f"cannot be written at the moment, training goes on: {event.message}"
+            return (_note(event, now, "save_failing", reason),)
+        case SaveSkipped():
+            reason = "no checkpoint of this step: the one before is still on its way"
+            return (_note(event, now, "save_skipped", reason),)
         case Broken():
             reason = f"generation {event.generation}: {event.message}"
             return (
@@ -212,6 +220,12 @@ def _told(event: Event, before: JobStatus, after: JobStatus, now: float) -> tupl
                 ),
             )
     return ()
+
+
+def _note(event: SaveFailing | SaveSkipped, now: float, cause: str, reason: str) -> EventEntry:
+    return EventEntry(
+        time=now, kind=Kind.NOTE, step=event.step, worker=event.worker, cause=cause, reason=reason
+    )
 
 
 def _broken(before: JobStatus, after: JobStatus, now: float) -> tuple[Entry, ...]:

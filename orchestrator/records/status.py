@@ -31,6 +31,8 @@ from workers.protocol import (
     Parked,
     Ready,
     Saved,
+    SaveFailing,
+    SaveSkipped,
     StepDone,
     TrainJob,
 )
@@ -38,6 +40,29 @@ from workers.protocol import (
 _DISAGREEMENTS_MAX = 20
 #: Begins the names of phases that a worker has reported, all of them part of the driver's "workers start".
 WORKER_PHASE = "worker "
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveTimes:
+    """How long the newest checkpoint took, on the worker that took longest.
+
+    Attributes:
+        seconds: from the step's end until its chunks were durable.
+        stalled: of these, while training stood still.
+    """
+
+    step: int = -1
+    seconds: float | None = None
+    stalled: float | None = None
+
+    def with_one_of(self, event: Saved) -> SaveTimes:
+        """After a worker's report."""
+        before = self if event.step == self.step else SaveTimes(step=event.step)
+        return SaveTimes(
+            step=event.step,
+            seconds=max(before.seconds or 0.0, event.seconds),
+            stalled=max(before.stalled or 0.0, event.stalled_seconds),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +95,9 @@ class JobStatus:
     state_digest: str | None = None
     checkpoint: Checkpoint | None = None
     checkpoints: int = 0
+    saves_skipped: int = 0
+    failing_save: int | None = None
+    save_times: SaveTimes = SaveTimes()
     written_bytes: int = 0
     generations: int = 0
     redone_steps: int = 0
@@ -163,7 +191,12 @@ class JobStatus:
                     _begun=max(status._begun, event.begun or 0),
                 )
             case Saved():
-                return replace(status, written_bytes=status.written_bytes + event.written_bytes)
+                written = status.written_bytes + event.written_bytes
+                return replace(status, written_bytes=written, save_times=status.save_times.with_one_of(event))
+            case SaveFailing():
+                return replace(status, failing_save=event.step)
+            case SaveSkipped():
+                return replace(status, saves_skipped=status.saves_skipped + 1)
             case Finished():
                 digest = event.state_digest or status.state_digest
                 return replace(status, state_digest=digest)._worker(event.worker, state=WorkerState.FINISHED)

@@ -14,7 +14,8 @@ SLUG_CHARS_MAX = 63  # what file names, actor names and Kubernetes labels all al
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 _RECIPE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _DIGEST = re.compile(r"[0-9a-f]{6,64}")
-_TIME = re.compile(r"[0-9.]+ ?(s|sec|m|min|h|d)")
+_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]+)")
+_SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 def broken(what: str, *, fix: str, field: str = "") -> PydanticCustomError:
@@ -57,6 +58,31 @@ def _uri(text: str, info: ValidationInfo) -> str:
     return path.resolve().as_uri()
 
 
+def seconds(text: str) -> float:
+    """A time such as `90s`, `5m`, `1.5h` or `1d`, in seconds.
+
+    Raises:
+        PydanticCustomError: it is none, or none at all.
+    """
+    match = _TIME.fullmatch(text)
+    if match is None or match[2] not in _SECONDS or not float(match[1]):
+        raise broken(f"{text!r} is not a time", fix="write a number and s, m, h or d: 90s, 5m, 1.5h")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def _time(text: str) -> str:
+    seconds(text)
+    return text
+
+
+def _steps_or_time(value: int | str) -> int | str:
+    if isinstance(value, str):
+        return _time(value)
+    if value < 1:
+        raise broken(f"should be at least 1, not {value}", fix="give a number of steps, or a time such as 5m")
+    return value
+
+
 def _steps(value: Any) -> Any:
     if isinstance(value, str) and _TIME.fullmatch(value):
         what = f"{value!r} is a time; only steps are supported"
@@ -76,6 +102,8 @@ Slug = Annotated[str, AfterValidator(_slug)]
 Uri = Annotated[str, AfterValidator(_uri)]
 Count = Annotated[int, Field(ge=1)]
 Steps = Annotated[Count, BeforeValidator(_steps)]
+Time = Annotated[str, AfterValidator(_time)]
+StepsOrTime = Annotated[int | str, AfterValidator(_steps_or_time)]
 RecipeName = Annotated[str, AfterValidator(_recipe)]
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.spec.data import Data
-from orchestrator.spec.fields import Count, RecipeName, Section, Slug, Steps, Uri, broken
+from orchestrator.spec.fields import Count, RecipeName, Section, Slug, Steps, StepsOrTime, Time, Uri, broken
 from workers.protocol import Numerics
 
 SEED_MAX = 2**63 - 1
@@ -101,7 +101,19 @@ class Checkpoint(Section):
     """Where the job's state is saved, and how often."""
 
     uri: Uri | None = Field(default=None, description="Folder for checkpoints; each job has its own in it.")
-    every: Steps | None = Field(default=None, description="Steps between checkpoints.")
+    every: StepsOrTime | None = Field(
+        default=None, description="Steps between checkpoints, or a time such as 5m."
+    )
+    if_busy: Literal["skip", "wait"] = Field(
+        default="skip",
+        description="When a checkpoint is due and the one before is still being written: leave it out and go "
+        "on training, or wait.",
+    )
+    patience: Time = Field(
+        default="30m",
+        description="How long a checkpoint that cannot be written is tried again, while training goes on, "
+        "before the job takes the store for broken.",
+    )
     keep: Count = Field(default=3, description="Newest checkpoints that are kept.")
 
     @model_validator(mode="after")

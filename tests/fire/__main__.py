@@ -22,7 +22,7 @@ def prepare(folder: Path) -> Path:
     job = bits_job(folder)
     job.change(
         stop={"steps": STEPS},
-        checkpoint={"uri": "runs", "every": 35},
+        checkpoint={"uri": "runs", "every": 35, "if_busy": "wait"},
         params={"pause": PAUSE},
         evaluate={"every": 50},
     )

@@ -58,7 +58,7 @@ def job(bits: BitsJob, tmp_path) -> BitsJob:
 @pytest.fixture
 def long_job(job: BitsJob) -> BitsJob:
     """One that runs for some seconds."""
-    job.change(stop={"steps": LONG_STEPS}, checkpoint={"uri": "runs", "every": LONG_EVERY})
+    job.change(stop={"steps": LONG_STEPS}, checkpoint={"uri": "runs", "every": LONG_EVERY, "if_busy": "wait"})
     return job
 
 
@@ -84,7 +84,7 @@ def trained(bits: BitsJob, lockstep: Lockstep, tmp_path_factory: pytest.TempPath
 def undisturbed(bits: BitsJob, lockstep: Lockstep, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """The long job, run by one worker and scraped on the way."""
     job = bits.copy(tmp_path_factory.mktemp("undisturbed") / "job")
-    job.change(stop={"steps": LONG_STEPS}, checkpoint={"uri": "runs", "every": LONG_EVERY})
+    job.change(stop={"steps": LONG_STEPS}, checkpoint={"uri": "runs", "every": LONG_EVERY, "if_busy": "wait"})
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
 

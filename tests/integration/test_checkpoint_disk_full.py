@@ -8,6 +8,7 @@ import pytest
 from tests.support.checkpoints import draft, fill, folder_store, save
 from workers.checkpoint.layout import plan_chunks
 from workers.checkpoint.load import history, restore
+from workers.checkpoint.objects import cut_from
 from workers.checkpoint.save import commit, write_chunks
 from workers.checkpoint.tensors import TensorSpec
 from workers.errors import AccessError
@@ -43,7 +44,7 @@ def test_a_full_disk_is_an_error_of_access_and_the_last_checkpoint_stays(small_d
     save(store, SPECS, 2, first, chunk_bytes=CHUNK_BYTES)
     chunks = plan_chunks(SPECS, CHUNK_BYTES)
     with pytest.raises(AccessError, match=r"No space left on device\n.*free some space"):
-        write_chunks(store, chunks, range(len(chunks)), fill(SPECS, 3))
+        write_chunks(store, chunks, range(len(chunks)), cut_from(fill(SPECS, 3)))
     manifest, tensors, notes = restore(store)
     assert (manifest.step, tensors, notes) == (2, fill(SPECS, 2), [])
     assert not [path for path in small_disk.rglob("*") if "#" in path.name]  # nothing half written stays
@@ -53,7 +54,7 @@ def test_a_disk_that_is_full_at_the_commit_leaves_no_half_manifest(small_disk) -
     store = folder_store(small_disk)
     first = save(store, SPECS, 1, chunk_bytes=CHUNK_BYTES)
     chunks = plan_chunks(SPECS, CHUNK_BYTES)
-    records = write_chunks(store, chunks, range(len(chunks)), fill(SPECS, 2)).records
+    records = write_chunks(store, chunks, range(len(chunks)), cut_from(fill(SPECS, 2))).records
     fill_up(small_disk / "filler")
     with pytest.raises(AccessError, match="No space left on device"):
         commit(store, draft(SPECS, 2), records, first)

@@ -11,7 +11,7 @@ from tests.support.checkpoints import SMALL_CHUNKS, draft, fill, folder_store, o
 from workers.checkpoint.committer import Committer
 from workers.checkpoint.layout import assign, plan_chunks
 from workers.checkpoint.load import chunk_sizes, history, read_manifest, restore, verify
-from workers.checkpoint.objects import chunk_name
+from workers.checkpoint.objects import chunk_name, cut_from
 from workers.checkpoint.save import write_chunks
 from workers.checkpoint.tensors import TensorSpec
 from workers.storage import Store
@@ -59,7 +59,7 @@ def train(folder: Path, world: int) -> None:
         if parent is None or step > parent.step:
             records = {}
             for numbers in assign(chunks, world):
-                records |= write_chunks(store, chunks, numbers, fill(SPECS, step)).records
+                records |= write_chunks(store, chunks, numbers, cut_from(fill(SPECS, step))).records
             committer.commit(draft(SPECS, step), records)
 
 

@@ -64,7 +64,7 @@ class Scene:
 
         job = self.bits.copy(folder / "job")
         job.change(data={"train": {"uri": self.data}}, evaluate=None)
-        job.change(stop={"epochs": 1}, checkpoint={"uri": "runs", "every": 25})
+        job.change(stop={"epochs": 1}, checkpoint={"uri": "runs", "every": 25, "if_busy": "wait"})
         before = self.proxy.passed
         with supervised(load(job.folder, (folder / "runs").as_uri()), 2) as (supervisor, _, seen):
             supervisor.idle = look

@@ -55,7 +55,7 @@ def residents() -> Iterator[Residents]:
 def job(bits: BitsJob, tmp_path_factory: pytest.TempPathFactory) -> TrainJob:
     """Saves after every step, and keeps everything."""
     copy = bits.copy(tmp_path_factory.mktemp("restore") / "job")
-    copy.change(stop={"steps": STEPS}, checkpoint={"uri": "runs", "every": 1, "keep": 100})
+    copy.change(stop={"steps": STEPS}, checkpoint={"uri": "runs", "every": 1, "keep": 100, "if_busy": "wait"})
     copy.change(evaluate={"every": 4})
     return resolve(load_job(copy.file, []), copy.file)
 

@@ -40,7 +40,7 @@ def victim(job: BitsJob, bits: BitsJob, tmp_path: Path) -> Victim:
     objects = sorted(path for path in (bits.folder / "train").iterdir() if path.name[0].isdigit())
     samples = ({"key": path.name, "data": path.read_bytes()} for path in objects)
     write_shards(samples, SCHEMA, folder.as_uri(), block_bytes=1, shard_bytes=800)
-    checkpoint = {"uri": "runs", "every": EVERY}
+    checkpoint = {"uri": "runs", "every": EVERY, "if_busy": "wait"}
     job.change(data={"train": {"uri": str(folder)}}, evaluate=None, checkpoint=checkpoint)
     dataset = Dataset.open(folder.as_uri())
     blocks = [dataset.manifest.block(number) for number in range(dataset.rows)]

@@ -20,7 +20,7 @@ from workers.protocol import (
     Membership,
     Parked,
     Ready,
-    Saved,
+    SaveSkipped,
     StepDone,
 )
 
@@ -38,7 +38,7 @@ class Engine:
         self._rng = world.rng
         self._membership: Membership
         self._meeting: Meeting
-        self._last_save = self._saved_at = 0
+        self._saved_at = self._looked_at = 0
 
     def live(self) -> Script:
         """Build, then train in one generation after another."""
@@ -111,7 +111,8 @@ class Engine:
 
     def _settle(self) -> Any:
         worker, membership = self._worker, self._membership
-        self._last_save = membership.saved_step
+        worker.save.give_up()
+        worker.last_save = membership.saved_step
         self._at("agreeing")
         own = (_NOTHING if worker.step is None else worker.step, worker.evaluated)
         rows = yield from self._meet(("agree", 0), own)
@@ -147,21 +148,23 @@ class Engine:
 
     def _run(self, *, catch_up: bool) -> Script:
         worker, steps = self._worker, self._plan.steps
-        self._saved_at = self._membership.saved_step
+        self._saved_at = self._looked_at = self._membership.saved_step
         worker.enter(Activity.PRODUCTIVE)
         if catch_up:
-            yield from self._after_step()
+            yield from self._catch_up()
         while worker.step < steps:  # type: ignore[operator]
-            signal = yield from self._step()
-            yield from self._after_step()
-            if signal and worker.step < steps:  # type: ignore[operator]
-                if signal == 2:
+            hold, busy = yield from self._step()
+            yield from self._after_step(busy)
+            if hold and worker.step < steps:  # type: ignore[operator]
+                if hold == 2:
                     yield from self._save()
+                    yield from self._flush()
                 worker.report(Parked, generation=self._membership.generation, step=worker.step)
                 self._at("parked")
                 return
         yield from self._evaluate()
         yield from self._save()
+        yield from self._flush()
         digest = str(worker.state) if self._membership.workers[0] == worker.name else None
         worker.report(Finished, generation=self._membership.generation, step=worker.step, state_digest=digest)
         self._at("finished")
@@ -173,7 +176,7 @@ class Engine:
         generation, began = self._membership.generation, clock.now
         hosted = self._membership.hosted[self._membership.workers.index(worker.name)]
         self._at("computing")
-        signal = worker.signal(generation)
+        signals = worker.signals(generation)
         seconds = self._plan.step_seconds * worker.speed * len(hosted) / self._plan.virtual_ranks
         for _ in range(min(2, len(hosted))):
             self._check()
@@ -187,7 +190,7 @@ class Engine:
         busy = clock.now - began
         worker.enter(Activity.REDUCE_WAIT)
         self._at("exchanging")
-        values = yield from self._meet(("step", step), (worker.step, worker.state, hosted, signal))
+        values = yield from self._meet(("step", step), (worker.step, worker.state, hosted, signals))
         worker.state, worker.step = advance(worker.state, step), step  # type: ignore[arg-type]
         self._world.oracles.applied(worker, generation)
         worker.report(
@@ -203,13 +206,29 @@ class Engine:
         )
         worker.enter(Activity.PRODUCTIVE)
         self._at("applied")
-        return max(value[3] for value in values.values())
+        holds, busy = zip(*(value[3] for value in values.values()), strict=True)
+        return max(holds), max(busy)
 
-    def _after_step(self) -> Script:
+    def _catch_up(self) -> Script:
         step = self._worker.step
         if step and self._plan.evaluate_every and step % self._plan.evaluate_every == 0:
             yield from self._evaluate()
         if step and self._plan.save_every and step % self._plan.save_every == 0:
+            yield from self._save()
+
+    def _after_step(self, busy: int) -> Script:
+        step, every = self._worker.step, self._plan.save_every
+        assert step is not None
+        if self._plan.evaluate_every and step % self._plan.evaluate_every == 0:
+            yield from self._evaluate()
+        self._check_save()
+        if not every or step == self._plan.steps or step // every <= self._looked_at // every:
+            return
+        if busy and not self._plan.save_waits:
+            self._looked_at = step
+            if self._membership.workers[0] == self._worker.name:
+                self._worker.report(SaveSkipped, step=step)
+        else:
             yield from self._save()
 
     def _evaluate(self) -> Script:
@@ -235,27 +254,40 @@ class Engine:
         if self._plan.save_every is None or self._saved_at >= worker.step > 0:
             return
         worker.enter(Activity.CHECKPOINT_STALL)
-        while worker.committed < self._last_save:
+        while worker.is_saving:
             self._check()
+            self._check_save()
             yield ORDERS
-        self._last_save = worker.step
         self._at("saving")
         rank, world = membership.workers.index(worker.name), len(membership.workers)
-        yield 0.005 + 0.05 * self._rng.random()
-        self._world.store.write(worker)
+        yield 0.002 + 0.01 * self._rng.random()
+        self._check()
         chunks = {number: (worker.step, worker.state) for number in range(CHUNKS) if number % world == rank}
-        worker.report(
-            Saved,
-            generation=membership.generation,
-            step=worker.step,
-            chunks=chunks,
-            draft={"step": worker.step} if rank == 0 else None,
-            written_bytes=1,
-            seconds=0.0,
-        )
+        report = {
+            "generation": membership.generation,
+            "step": worker.step,
+            "chunks": chunks,
+            "draft": {"step": worker.step} if rank == 0 else None,
+            "written_bytes": 1,
+            "seconds": 0.0,
+        }
+        worker.last_save = self._saved_at = self._looked_at = worker.step
+        worker.save.begin(self._plan.write_seconds * (0.5 + self._rng.random()), report)
         worker.enter(Activity.PRODUCTIVE)
         self._at("saved")
-        self._saved_at = worker.step
+
+    def _flush(self) -> Script:
+        self._worker.enter(Activity.CHECKPOINT_STALL)
+        self._at("flushing")
+        while self._worker.save.is_going_on:
+            self._check()
+            yield ORDERS
+        self._check_save()
+
+    def _check_save(self) -> None:
+        error, self._worker.save.error = self._worker.save.error, None
+        if error is not None:
+            raise error
 
     # --- what can go wrong ---
 

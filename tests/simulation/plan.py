@@ -20,6 +20,8 @@ PHASES = (
     "evaluating",
     "saving",
     "saved",
+    "writing",
+    "flushing",
     "parked",
     "finished",
 )
@@ -83,6 +85,8 @@ class Plan:
         startup: the usual time from a worker's start until it is ready.
         tick, beat: between two looks of the supervisor, and two signs of life of a worker.
         patience: how long a worker waits for a silent peer.
+        save_waits: for the save before, else it is skipped.
+        write_seconds: from the copy of a state until its chunks are durable.
     """
 
     seed: int
@@ -101,6 +105,8 @@ class Plan:
     beat: float
     policy: Policy
     patience: float
+    save_waits: bool
+    write_seconds: float
     troubles: tuple[Trouble, ...] = field(default=())
 
     @property
@@ -135,6 +141,8 @@ def plan(seed: int) -> Plan:
         beat=rng.choice((0.2, 0.4, 0.5)),
         policy=_policy(rng, virtual_ranks, saves, patient),
         patience=300.0 if patient else 20.0,
+        save_waits=rng.random() < 0.5,
+        write_seconds=rng.choice((0.01, 0.05, 0.3, 2.0)),
         troubles=tuple(_trouble(rng, nodes, steps) for _ in range(_how_many(rng))),
     )
 
@@ -152,6 +160,7 @@ def _policy(rng: Random, virtual_ranks: int, saves: bool, patient: bool) -> Poli
         alone=5.0,
         retry=rng.choice((0.1, 0.5, 1.0)),
         retry_max=4.0,
+        save_patience=20.0,
         drain_margin=rng.choice((0.3, 1.0)),
         balance_every=rng.choice((0.5, 5.0)),
         balance_steps=rng.choice((3, 16)),

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from tests.simulation.meeting import Meeting, PeerLost
+from tests.simulation.saving import SaveBehind
 from workers.outbox import LINGER_SECONDS, PATIENT
 from workers.protocol import (
     Activity,
@@ -62,7 +63,8 @@ class SimWorker:
         self.activity, self.entered = Activity.STARTUP, world.clock.now
         self.membership: Membership | None = None
         self.meeting: Meeting | None = None
-        self.committed = 0
+        self.committed = self.last_save = 0
+        self.save = SaveBehind(self)
         self._hold = Hold(generation=-1)
         self._script: Script | None = None
         self._waits: Wait = NEVER
@@ -128,6 +130,10 @@ class SimWorker:
             self._hold = order
         elif isinstance(order, CheckpointCommitted):
             self.committed = max(self.committed, order.step)
+        self.look()
+
+    def look(self) -> None:
+        """Something that an engine may wait for beside orders has happened."""
         if self._waits == ORDERS:
             self.wake(self.token)
 
@@ -135,10 +141,25 @@ class SimWorker:
         """Whether a higher generation is known."""
         return self.membership is not None and self.membership.generation > generation
 
-    def signal(self, generation: int) -> int:
-        """What it has to say to the others about stopping: nothing, stop, or save and stop."""
+    def signals(self, generation: int) -> tuple[int, int]:
+        """Whether the others should stop (1), or save and stop (2); and whether a save is on its way."""
         hold = self._hold
-        return 0 if hold.generation != generation else 2 if hold.save else 1
+        return 0 if hold.generation != generation else 2 if hold.save else 1, int(self.is_saving)
+
+    @property
+    def is_saving(self) -> bool:
+        """Whether the save before is still on its way, from here or to its commit."""
+        return self.save.is_going_on or self.committed < self.last_save
+
+    def call(self, action: partial[None], delay: float) -> None:
+        """Have a thread of this process do something after a while."""
+        self.world.clock.after(delay, partial(self._do, action))
+
+    def _do(self, action: partial[None]) -> None:
+        if self.frozen and self.alive:
+            self._missed.append(partial(self._do, action))
+        elif self.alive:
+            action()
 
     # --- news ---
 

@@ -62,7 +62,7 @@ SECTIONS: dict[str, Any] = {
     "batch": {"size": 40, "virtual_ranks": 8, "max_grad_norm": 0.9},
     "stop": {"steps": 18},
     "workers": {"min": 1, "max": 8, "cpus": 1},
-    "checkpoint": {"uri": "runs", "every": 5},
+    "checkpoint": {"uri": "runs", "every": 5, "if_busy": "wait"},
     "evaluate": {"every": 10},
 }
 STEPS_PER_EPOCH = 6

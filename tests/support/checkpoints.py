@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from workers.checkpoint.draft import draft_manifest
 from workers.checkpoint.layout import assign, plan_chunks
 from workers.checkpoint.manifest import Manifest
-from workers.checkpoint.objects import chunk_name
+from workers.checkpoint.objects import chunk_name, cut_from
 from workers.checkpoint.save import commit, write_chunks
 from workers.checkpoint.tensors import ITEM_BYTES, RawTensor, TensorSpec
 from workers.digest import state_digest
@@ -88,7 +88,7 @@ def save(
     chunks = plan_chunks(specs, chunk_bytes)
     records: dict[int, Any] = {}
     for numbers in assign(chunks, world):
-        records |= write_chunks(store, chunks, numbers, fill(specs, step)).records
+        records |= write_chunks(store, chunks, numbers, cut_from(fill(specs, step))).records
     return commit(store, draft(specs, step), records, parent)
 
 

@@ -53,7 +53,7 @@ def elastic(job: BitsJob, **params: Any) -> BitsJob:
     """Make a job long and slow."""
     job.change(
         stop={"steps": STEPS},
-        checkpoint={"uri": "runs", "every": EVERY},
+        checkpoint={"uri": "runs", "every": EVERY, "if_busy": "wait"},
         evaluate={"every": 50},
         params={"pause": PAUSE, **params},
     )

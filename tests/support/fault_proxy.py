@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 _CHUNK_BYTES = 1 << 14
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 _NO_BODY = (b" 204 ", b" 304 ")
-_BUSY = b"HTTP/1.1 503 Slow Down\r\ncontent-length: %d\r\ncontent-type: application/xml\r\n\r\n%s"
-_WHY = b"<Error><Code>SlowDown</Code></Error>"
+_REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: %d\r\ncontent-type: application/xml\r\n\r\n%s"
 _CLOSED = (OSError, asyncio.IncompleteReadError)
 
 
@@ -31,6 +31,13 @@ class Fault(StrEnum):
     SHORT = "half of the body, said to be all of it"
     STALL = "no answer, ever"
     CLOSE = "the connection ends without an answer"
+    DENIED = "403"
+
+
+_ANSWERS = {
+    Fault.BUSY: (b"503 Slow Down", b"<Error><Code>SlowDown</Code></Error>"),
+    Fault.DENIED: (b"403 Forbidden", b"<Error><Code>AccessDenied</Code></Error>"),
+}
 
 
 @dataclass(kw_only=True)
@@ -38,7 +45,7 @@ class FaultProxy:
     """A running proxy; set its attributes at any time, from any thread.
 
     Attributes:
-        fault: what happens to requests that read, from now on.
+        fault: what happens to requests that read, from now on; or to those of other `methods`.
         every: to each so-manieth of them.
         bytes_per_second: of all bodies together; None for no limit.
         harmed: how many requests each fault happened to.
@@ -48,6 +55,7 @@ class FaultProxy:
 
     endpoint: str
     fault: Fault | None = None
+    methods: tuple[bytes, ...] = (b"GET",)
     every: int = 1
     bytes_per_second: float | None = None
     harmed: Counter[Fault] = field(default_factory=Counter)
@@ -84,12 +92,18 @@ class FaultProxy:
             case Fault.STALL:
                 await reader.read()  # until the client has had enough
                 return False
-            case Fault.BUSY:
-                writer.write(_BUSY % (len(_WHY), _WHY))
+            case Fault.BUSY | Fault.DENIED:
+                status, why = _ANSWERS[fault]
+                writer.write(_REFUSAL % (status, len(why), why))
                 await writer.drain()
                 return True
         upstream.write(request)
         answer = await answers.readuntil(b"\r\n\r\n")
+        if _CHUNKED.search(answer):
+            writer.write(answer)
+            await self._chunks(answers, writer)
+            self.passed += 1
+            return True
         has_none = head.startswith(b"HEAD ") or any(code in answer.split(b"\r\n")[0] for code in _NO_BODY)
         length = 0 if has_none else _length(answer)
         half = length // 2 if fault is not None else length
@@ -104,10 +118,18 @@ class FaultProxy:
         return fault is Fault.SHORT
 
     def _choose(self, head: bytes) -> Fault | None:
-        if self.fault is None or not head.startswith(b"GET "):
+        if self.fault is None or head.split(b" ", 1)[0] not in self.methods:
             return None
         self._reads += 1
         return self.fault if self._reads % self.every == 0 else None
+
+    async def _chunks(self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A body of unknown length, as listings have."""
+        while True:
+            size = await answers.readuntil(b"\r\n")
+            writer.write(size + await answers.readexactly(int(size.split(b";")[0], 16) + 2))
+            if not int(size.split(b";")[0], 16):
+                return await writer.drain()
 
     async def _body(self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter, length: int) -> None:
         loop = asyncio.get_running_loop()

@@ -69,9 +69,14 @@ def in_parallel(call: Callable[[A], R], items: Iterable[A]) -> Iterator[R]:
         yield from pool.map(call, items)
 
 
-def encode_chunk(pieces: Iterable[Piece], tensors: Mapping[str, RawTensor]) -> list[bytes | memoryview]:
+def encode_chunk(pieces: Iterable[Piece], data: Callable[[Piece], RawTensor]) -> list[bytes | memoryview]:
     """A chunk's object, in parts. A tensor that is in it whole keeps its shape; of others a flat range is."""
-    return safetensors_file.encode({piece.key: _cut(tensors[piece.key], piece) for piece in pieces})
+    return safetensors_file.encode({piece.key: data(piece) for piece in pieces})
+
+
+def cut_from(tensors: Mapping[str, RawTensor]) -> Callable[[Piece], RawTensor]:
+    """The pieces of a state that is at hand whole, without a copy."""
+    return lambda piece: _cut(tensors[piece.key], piece)
 
 
 def decode_chunk(data: bytes, record: ChunkRecord) -> Iterator[tuple[Piece, memoryview]]:

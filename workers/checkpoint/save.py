@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from workers.checkpoint.layout import Chunk
+from workers.checkpoint.layout import Chunk, Piece
 from workers.checkpoint.load import check_present, chunk_sizes, verify
 from workers.checkpoint.manifest import ChunkRecord, Manifest
 from workers.checkpoint.objects import (
@@ -40,13 +40,18 @@ class Written:
     written_bytes: int
 
 
+class GivenUp(Exception):
+    """Nobody wants this checkpoint any more."""
+
+
 def write_chunks(
     store: Store,
     chunks: Sequence[Chunk],
     numbers: Sequence[int],
-    tensors: Mapping[str, RawTensor],
+    data: Callable[[Piece], RawTensor],
     *,
     intact: Collection[str] = (),
+    given_up: Callable[[], bool] = lambda: False,
 ) -> Written:
     """The first phase: make some chunks of a state durable.
 
@@ -58,15 +63,19 @@ def write_chunks(
         store: the job's checkpoint folder.
         chunks: the plan for the whole state.
         numbers: which of them to write.
-        tensors: the state; only what these chunks hold is needed. May not change until this returns.
+        data: the pieces that these chunks hold. They may not change until this returns.
         intact: hashes of chunks known to be good: those that the last save or restore has seen.
+        given_up: once it says so, no further chunk is begun.
 
     Raises:
+        GivenUp: what was written stays, and does no harm.
         AccessError, UnreachableError: the store refused or is gone; what was written stays, and does no harm.
     """
 
     def write(number: int) -> tuple[dict[str, Json], int]:
-        parts = encode_chunk(chunks[number].pieces, tensors)
+        if given_up():
+            raise GivenUp
+        parts = encode_chunk(chunks[number].pieces, data)
         digest = hashlib.sha256()
         for part in parts:
             digest.update(part)

@@ -2,7 +2,7 @@
 
 They travel while the gradients are reduced, and the sums are as exact as the gradients: the same tree, in
 float64, on every worker. So all workers know the same losses, whatever their number is. What a worker has to
-tell the others for the end of the step (that it was asked to pause) rides along.
+tell the others for the end of the step (that it was asked to pause, say) rides along as signals.
 """
 
 from __future__ import annotations
@@ -29,16 +29,23 @@ class Tally:
         exchange: this worker's connection to the other members.
         hosted: virtual ranks by DDP rank.
         names: of the values that the recipe's `loss` returns beside the loss.
+        signals: how many there are.
+
+    Attributes:
+        signals: after `finish`, of each the highest that a worker has sent.
     """
 
-    def __init__(self, exchange: Exchange, hosted: Sequence[Sequence[int]], names: Sequence[str]) -> None:
+    def __init__(
+        self, exchange: Exchange, hosted: Sequence[Sequence[int]], names: Sequence[str], signals: int = 0
+    ) -> None:
         self._exchange, self._hosted, self._names = exchange, hosted, tuple(names)
         self._width = 1 + len(self._names)
         self._on_cpu = exchange.device.type == "cpu"
         self._rows: list[Any] = []  # numbers on the CPU, where they cost nothing to read, else tensors
         self._gathered: dict[int, Tensor] = {}
         self._pending: Pending
-        self.signal = 0.0
+        self._silence = (0.0,) * signals
+        self.signals = self._silence
 
     def add(self, loss: Tensor, values: Mapping[str, object], weight: float) -> None:
         """Add the row of the next hosted virtual rank.
@@ -69,18 +76,20 @@ class Tally:
         nothing = [0.0] * self._width
         self._rows.append(nothing if self._on_cpu else self._tensor(nothing))
 
-    def send(self, signal: float = 0.0) -> None:
+    def send(self, signals: Sequence[float] = ()) -> None:
         """All own rows are in: exchange them with the other members.
 
         Args:
-            signal: what this worker has to say to the others; `finish` sets `signal` to the highest one.
+            signals: what this worker has to say to the others, numbers of at least 0.
         """
+        beside = signals or self._silence
         if self._on_cpu:
-            own = self._tensor([*chain.from_iterable(self._rows), signal])
+            own = self._tensor([*chain.from_iterable(self._rows), *beside])
         else:
-            own = torch.cat([*self._rows, self._tensor([signal])])
+            own = torch.cat([*self._rows, self._tensor(beside)])
+        count = len(beside)
         self._gathered = {
-            rank: own if rank == self._exchange.rank else own.new_empty(len(vranks) * self._width + 1)
+            rank: own if rank == self._exchange.rank else own.new_empty(len(vranks) * self._width + count)
             for rank, vranks in enumerate(self._hosted)
         }
         self._pending = all_gather(self._exchange, own, self._gathered, _TAG)
@@ -90,12 +99,12 @@ class Tally:
         """Mean loss and mean values over the step."""
         self._pending.wait()
         rows: dict[int, list[float]] = {}
-        self.signal = 0.0
+        self.signals = self._silence
         for rank, vranks in enumerate(self._hosted):
-            *numbers, signal = self._gathered[rank].tolist()
+            numbers = self._gathered[rank].tolist()
             table = [numbers[i * self._width : (i + 1) * self._width] for i in range(len(vranks))]
             rows |= dict(zip(vranks, table, strict=True))
-            self.signal = max(self.signal, signal)
+            self.signals = tuple(map(max, self.signals, numbers[len(vranks) * self._width :]))
         totals = fold_leaves([rows[vrank] for vrank in sorted(rows)], _add)
         loss, *values = (total / divisor for total in totals)
         return loss, dict(zip(self._names, values, strict=True))

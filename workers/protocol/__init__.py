@@ -22,6 +22,8 @@ from workers.protocol.events import (
     Ready,
     Report,
     Saved,
+    SaveFailing,
+    SaveSkipped,
     StepDone,
     Usage,
 )
@@ -84,6 +86,8 @@ __all__ = [
     "Pulse",
     "Ready",
     "Report",
+    "SaveFailing",
+    "SaveSkipped",
     "Saved",
     "Stacks",
     "StandsBy",

@@ -124,7 +124,23 @@ class Saved(Event):
     chunks: Mapping[int, Json]  # chunk number → its record in the manifest
     draft: Mapping[str, Json] | None
     written_bytes: int
-    seconds: float
+    seconds: float  # from the step's end until they were durable
+    stalled_seconds: float = 0.0  # of these, while training stood still
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveFailing(Event):
+    """This worker's chunks of a checkpoint cannot be written at the moment; it goes on trying behind."""
+
+    step: int
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveSkipped(Event):
+    """No checkpoint is made of `step`: the one before is still on its way. From rank 0."""
+
+    step: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,4 +199,17 @@ class Failed(Event):
 
 
 #: All kinds of events.
-Report = Ready | Formed | StepDone | Evaluated | Saved | Parked | Broken | Damaged | Finished | Failed
+Report = (
+    Ready
+    | Formed
+    | StepDone
+    | Evaluated
+    | Saved
+    | SaveFailing
+    | SaveSkipped
+    | Parked
+    | Broken
+    | Damaged
+    | Finished
+    | Failed
+)

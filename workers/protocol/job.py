@@ -70,7 +70,10 @@ class TrainJob:
     max_grad_norm: float | None = None
     checkpoint_uri: str | None = None  # this job's own folder: manifests/ and chunks/ live in it
     checkpoint_every: int | None = None  # steps
+    checkpoint_seconds: float | None = None  # since the last one began
     checkpoint_keep: int = 3
+    checkpoint_waits: bool = False  # for the one before, if that is still on its way; else it is skipped
+    checkpoint_patience: float = 1800.0  # seconds for which a save that cannot be written is tried again
     numerics: Numerics = Numerics.ELASTIC
     threads: int = 1  # CPU threads of one worker; part of the numerics
     device: str = "cpu"  # "cpu" or "cuda"

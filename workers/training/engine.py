@@ -120,6 +120,11 @@ class Engine:
             self._reporter.stopwatch.enter(Activity.RECOVERY)
             raise
 
+    def see_save_through(self, generation: int) -> None:
+        """Wait a while for a save that is on its way: it should not be lost with a worker that fails."""
+        with self._reporter.stopwatch.within(Activity.CHECKPOINT_STALL):
+            self._checkpoints.see_through(generation)
+
     def _train(self, membership: Membership, exchange: Exchange, schedule: Steps, begun: HeadStart) -> None:
         built = self._built
         restored, healed = self._settle(membership, exchange)
@@ -147,6 +152,7 @@ class Engine:
             team=team,
             value_names=warm_up.value_names,
             stopwatch=self._reporter.stopwatch,
+            settle=self._checkpoints.settle,
         )
         run = TrainingRun(
             job=self._job,

@@ -77,6 +77,11 @@ class Replica:
             for key, t in self.tensors().items()
         }
 
+    def steady_keys(self) -> set[str]:
+        """Keys of what nothing but an update changes: parameters, and what the optimizer keeps of them."""
+        parameters = {f"model/{name}" for name, _ in self.model.named_parameters()}
+        return parameters | {key for key in self.tensors() if key.startswith("optimizer/")}
+
     def raw(self) -> dict[str, RawTensor]:
         """Every tensor as bytes: without a copy where it is contiguous and on the CPU."""
         return {key: to_raw(key, tensor) for key, tensor in self.tensors().items()}
@@ -160,9 +165,14 @@ class Replica:
 
 def to_raw(key: str, tensor: Tensor) -> RawTensor:
     """A tensor's bytes, little-endian and contiguous; shares memory with a contiguous CPU tensor."""
-    settled = tensor.detach().resolve_conj().resolve_neg().cpu()  # torch may conjugate and negate lazily
-    octets = settled.contiguous().reshape(-1).view(torch.uint8)
-    return RawTensor(dtype=_dtype_name(key, tensor), shape=tuple(tensor.shape), data=octets.numpy().data)
+    data = octets(tensor).cpu().numpy().data
+    return RawTensor(dtype=_dtype_name(key, tensor), shape=tuple(tensor.shape), data=data)
+
+
+def octets(tensor: Tensor) -> Tensor:
+    """A tensor's bytes in C order, flat and where it is; they share its memory if that is in this order."""
+    settled = tensor.detach().resolve_conj().resolve_neg()  # torch may conjugate and negate lazily
+    return settled.contiguous().reshape(-1).view(torch.uint8)
 
 
 def from_raw(raw: RawTensor) -> Tensor:

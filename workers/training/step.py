@@ -20,6 +20,7 @@ from workers.protocol import Activity, TrainJob
 from workers.recipe import Batch, Recipe
 from workers.telemetry import Stopwatch
 from workers.training.replica import Replica
+from workers.training.signals import Signals
 
 
 class Feed(Protocol):
@@ -29,13 +30,16 @@ class Feed(Protocol):
         """The micro-batch of a virtual rank in a step (counted from 0), and how many samples it has."""
 
 
+_SILENCE = Signals()
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
     """What a step leaves behind for the log; equal on all workers."""
 
     loss: float
     values: Mapping[str, float]
-    signal: float = 0.0  # the highest of what the workers had to say to one another
+    signals: Signals = _SILENCE  # what the workers had to say to one another
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +71,11 @@ class Team:
 
 
 class StepRunner:
-    """Runs steps of one generation on one worker."""
+    """Runs steps of one generation on one worker.
+
+    Args:
+        settle: returns when the replica's state may be changed.
+    """
 
     def __init__(
         self,
@@ -81,29 +89,31 @@ class StepRunner:
         team: Team,
         value_names: Sequence[str],
         stopwatch: Stopwatch,
+        settle: Callable[[], None] = lambda: None,
     ) -> None:
         self._job, self._replica, self._buffers, self._reducer = job, replica, buffers, reducer
         self._feed, self._schedule, self._team, self._stopwatch = feed, schedule, team, stopwatch
-        self._tally = Tally(team.exchange, team.hosted, value_names)
+        self._settle = settle
+        self._tally = Tally(team.exchange, team.hosted, value_names, signals=len(Signals()))
         self._trained = [p for p in replica.model.parameters() if p.requires_grad]
 
-    def run(self, signal: float = 0.0) -> StepResult:
+    def run(self, signals: Signals = _SILENCE) -> StepResult:
         """The replica's next step. All that it depends on is the replica's state and the step's number.
 
         Args:
-            signal: what this worker has to say to the others; see `StepResult.signal`.
+            signals: what this worker has to say to the others.
 
         Raises:
             PeerLost: another member is gone. The replica is as before the step.
         """
         try:
-            return self._run(signal)
+            return self._run(signals)
         except Exception:
             self._buffers.abandon()
             self._replica.model.zero_grad(set_to_none=True)
             raise
 
-    def _run(self, signal: float) -> StepResult:
+    def _run(self, signals: Signals) -> StepResult:
         counts = self._schedule.at(self._replica.step).counts
         total = sum(counts)
         full = all(count == self._job.micro_batch for count in counts)
@@ -117,7 +127,7 @@ class StepRunner:
             else:
                 self._tally.add_nothing()
                 self._reducer.skip(vrank)
-        self._tally.send(signal)
+        self._tally.send(signals)
         return self._update(divisor=self._job.virtual_ranks if full else max(total, 1))
 
     def _pass(self, vrank: int, batch: Batch, count: int, total: int, full: bool) -> None:
@@ -143,12 +153,14 @@ class StepRunner:
             norm = torch.nn.utils.clip_grad_norm_(self._trained, self._job.max_grad_norm)
             values["grad_norm"] = norm.item()
         values["learning_rate"] = float(replica.optimizer.param_groups[0]["lr"])
+        with self._stopwatch.within(Activity.CHECKPOINT_STALL):
+            self._settle()  # a save may still be copying what it changes
         replica.optimizer.step()
         replica.model.zero_grad(set_to_none=True)  # also of parameters that the optimizer leaves alone
         if replica.schedule is not None:
             replica.schedule.step()
         replica.step += 1
-        return StepResult(loss=loss, values=values, signal=self._tally.signal)
+        return StepResult(loss=loss, values=values, signals=Signals(*self._tally.signals))
 
 
 def call_loss(recipe: Recipe, module: torch.nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Any]]:

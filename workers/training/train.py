@@ -14,6 +14,7 @@ from workers.protocol import (
     Finished,
     Membership,
     Parked,
+    SaveSkipped,
     StepDone,
     TrainJob,
 )
@@ -21,11 +22,9 @@ from workers.reporter import Reporter
 from workers.training.evaluate import evaluate
 from workers.training.replica import Replica
 from workers.training.saving import Checkpoints
+from workers.training.signals import HOLD, SAVE_AND_HOLD, Signals
 from workers.training.step import StepRunner, Team
 from workers.training.training_data import EvaluationData
-
-#: What rides in a step's exchange of losses; the highest wins.
-_GO_ON, _HOLD, _SAVE_AND_HOLD = 0.0, 1.0, 2.0
 
 
 @dataclass(kw_only=True)
@@ -66,29 +65,30 @@ class TrainingRun:
         Raises:
             PeerLost: another member is gone. The replica holds the last step that this worker applied.
         """
-        self._saved_at = self.membership.saved_step
+        self._saved_at = self._looked_at = self.membership.saved_step
         if catch_up:
-            self._after_step()
+            self._catch_up()
         while self.replica.step < self.job.steps:
-            signal = self._step()
-            self._after_step()
-            if signal != _GO_ON and self.replica.step < self.job.steps:
-                self._park(signal)
+            signals = self._step()
+            self._after_step(signals)
+            if signals.hold and self.replica.step < self.job.steps:
+                self._park(signals)
                 return
         self._evaluate()
         self._save()
+        self._flush()
         digest = self.replica.digest() if self.team.exchange.rank == 0 else None
         self.reporter.report(
             Finished, generation=self.membership.generation, step=self.replica.step, state_digest=digest
         )
 
-    def _step(self) -> float:
+    def _step(self) -> Signals:
         """One step; returns what the workers have to say to one another."""
         begin, busy = time.perf_counter(), self._busy_seconds()
         self.progress.begun = self.replica.step + 1
         epoch = self.schedule.epoch(self.replica.step)
         try:
-            result = self.runner.run(self._signal())
+            result = self.runner.run(self._signals())
         except PeerLost:
             self.reporter.stopwatch.rebook(Activity.PRODUCTIVE, Activity.REDONE, beyond=busy)
             raise
@@ -103,12 +103,27 @@ class TrainingRun:
             seconds=time.perf_counter() - begin,
             busy_seconds=self._busy_seconds() - busy,
         )
-        return result.signal
+        return result.signals
 
-    def _after_step(self) -> None:
-        if self.replica.step and _due(self.replica.step, self.job.evaluate_every):
+    def _catch_up(self) -> None:
+        """What an earlier generation may have left undone: all members hold the same step, and so agree."""
+        if _due(self.replica.step, self.job.evaluate_every):
             self._evaluate()
-        if self.replica.step and _due(self.replica.step, self.job.checkpoint_every):
+        if _due(self.replica.step, self.job.checkpoint_every):
+            self._save()
+
+    def _after_step(self, signals: Signals) -> None:
+        if _due(self.replica.step, self.job.evaluate_every):
+            self._evaluate()
+        self.checkpoints.check()
+        every = self.job.checkpoint_every
+        is_due = every is not None and self.replica.step // every > self._looked_at // every
+        if self.replica.step == self.job.steps:
+            return  # what comes now is the last save
+        if signals.busy and not self.job.checkpoint_waits:
+            if is_due:
+                self._skip()
+        elif is_due or signals.save:
             self._save()
 
     def _evaluate(self) -> None:
@@ -122,25 +137,41 @@ class TrainingRun:
         self.reporter.report(Evaluated, step=self.replica.step, metrics=metrics)
 
     def _save(self) -> None:
-        """Write this worker's chunks of a checkpoint, unless there is nowhere to or it is written."""
+        """Save the state as it is now, unless there is nowhere to or it is saved; writing goes on behind."""
         if not self.checkpoints.wanted or self._saved_at >= self.replica.step > 0:
             return
         with self.reporter.stopwatch.within(Activity.CHECKPOINT_STALL):
             self.checkpoints.save(self.team, self.membership.generation, self.reporter)
-        self._saved_at = self.replica.step
+        self._saved_at = self._looked_at = self.replica.step
 
-    def _park(self, signal: float) -> None:
-        if signal == _SAVE_AND_HOLD:
+    def _skip(self) -> None:
+        """Make no checkpoint of this step: the one before is still on its way."""
+        self._looked_at = self.replica.step
+        if self.team.exchange.rank == 0:
+            self.reporter.report(SaveSkipped, step=self.replica.step)
+
+    def _flush(self) -> None:
+        """Return when what was to be saved is durable, as far as that is this worker's affair."""
+        with self.reporter.stopwatch.within(Activity.CHECKPOINT_STALL):
+            self.checkpoints.flush(self.membership.generation)
+
+    def _park(self, signals: Signals) -> None:
+        if signals.hold == SAVE_AND_HOLD:
             self._save()
+            self._flush()
         self.reporter.report(Parked, generation=self.membership.generation, step=self.replica.step)
 
-    def _signal(self) -> float:
+    def _signals(self) -> Signals:
         hold = self.orders.hold(self.membership.generation)
-        return _GO_ON if hold is None else _SAVE_AND_HOLD if hold.save else _HOLD
+        return Signals(
+            hold=0.0 if hold is None else SAVE_AND_HOLD if hold.save else HOLD,
+            save=float(self.checkpoints.is_overdue),
+            busy=float(self.checkpoints.is_busy),
+        )
 
     def _busy_seconds(self) -> float:
         return self.reporter.stopwatch.totals().get(Activity.PRODUCTIVE, 0.0)
 
 
 def _due(step: int, every: int | None) -> bool:
-    return every is not None and step % every == 0
+    return every is not None and step > 0 and step % every == 0

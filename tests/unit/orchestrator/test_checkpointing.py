@@ -9,7 +9,7 @@ from orchestrator.gang.commands import Commit
 from tests.support.checkpoints import SMALL_CHUNKS, chunk_path, draft, fill, flip, folder_store, save
 from workers.checkpoint.layout import plan_chunks
 from workers.checkpoint.load import chunk_sizes, history, read_manifest
-from workers.checkpoint.objects import manifest_name
+from workers.checkpoint.objects import cut_from, manifest_name
 from workers.checkpoint.save import write_chunks
 from workers.checkpoint.tensors import TensorSpec
 from workers.errors import CheckpointError
@@ -20,7 +20,7 @@ SPECS = {"model/a": TensorSpec(dtype="F32", shape=(40,))}
 def command(folder, step: int) -> Commit:
     """All chunks of a step are durable."""
     chunks = plan_chunks(SPECS, SMALL_CHUNKS)
-    written = write_chunks(folder_store(folder), chunks, range(len(chunks)), fill(SPECS, step))
+    written = write_chunks(folder_store(folder), chunks, range(len(chunks)), cut_from(fill(SPECS, step)))
     return Commit(step=step, draft=draft(SPECS, step), chunks=written.records)
 
 

@@ -20,7 +20,7 @@ from orchestrator.gang.events import (
 )
 from orchestrator.supervisor import GangBug, Happening, Supervisor
 from tests.support.events import FakeWorker
-from workers.errors import AccessError, UnreachableError
+from workers.errors import AccessError, CheckpointError, UnreachableError
 from workers.protocol import (
     CheckpointCommitted,
     Fault,
@@ -213,12 +213,12 @@ def test_a_worker_that_hangs_is_ended_after_it_has_told_its_stacks():
 
 
 def test_a_manifest_that_cannot_be_written_ends_the_job_with_the_stores_words():
-    full = Notebook(refusal=AccessError("No space left on device", where="file:///runs"))
+    full = Notebook(refusal=CheckpointError("committed already, with other seed", where="file:///runs"))
     crew = ScriptedCrew(BOTH_READY, BOTH_FORMED, saved(8), [])
     supervisor, witness = supervised(crew, full)
     outcome = supervisor.run()
     assert (outcome.done, outcome.exit_code, outcome.fault) == (False, 2, Fault.STORAGE)
-    assert "No space left" in outcome.message
+    assert "with other seed" in outcome.message
     assert isinstance(witness.seen[-1], CommitFailed)
     assert crew.orders(CheckpointCommitted) == []
 

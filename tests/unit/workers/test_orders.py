@@ -108,29 +108,32 @@ def test_a_hold_is_for_one_generation():
 def test_a_save_waits_until_the_one_before_it_is_committed():
     orders = Orders()
     orders.apply(membership(0))
-    orders.wait_committed(0, generation=0)
+    orders.wait_for(lambda: orders.is_committed(0), generation=0)
 
     def commit() -> None:
         orders.apply(CheckpointCommitted(step=5))
         orders.apply(CheckpointCommitted(step=10))
 
-    meanwhile(lambda: orders.wait_committed(10, generation=0), commit)
+    meanwhile(lambda: orders.wait_for(lambda: orders.is_committed(10), generation=0), commit)
     orders.apply(CheckpointCommitted(step=5))
-    orders.wait_committed(10, generation=0)
+    orders.wait_for(lambda: orders.is_committed(10), generation=0)
 
 
 def test_what_was_committed_while_a_worker_could_not_hear_it_is_told_by_the_next_membership():
     orders = Orders()
     orders.apply(membership(0, committed_step=5))
-    orders.wait_committed(5, generation=0)
+    orders.wait_for(lambda: orders.is_committed(5), generation=0)
     orders.apply(membership(0, committed_step=10))
-    orders.wait_committed(10, generation=0)
+    orders.wait_for(lambda: orders.is_committed(10), generation=0)
 
 
 def test_a_newer_generation_ends_every_wait_of_an_older_one():
     orders = Orders()
     orders.apply(membership(0))
-    for wait in (lambda: orders.wait_committed(5, generation=0), lambda: orders.wait_for(bool, generation=0)):
+    for wait in (
+        lambda: orders.wait_for(lambda: orders.is_committed(5), generation=0),
+        lambda: orders.wait_for(bool, generation=0),
+    ):
         with pytest.raises(PeerLost, match="newer generation"):
             meanwhile(wait, lambda: orders.apply(membership(1)))
 
@@ -138,7 +141,7 @@ def test_a_newer_generation_ends_every_wait_of_an_older_one():
 def test_what_holds_already_needs_no_wait_even_in_an_old_generation():
     orders = Orders()
     orders.apply(membership(1, committed_step=5))
-    orders.wait_committed(5, generation=0)
+    orders.wait_for(lambda: orders.is_committed(5), generation=0)
 
 
 def test_a_condition_is_looked_at_again_when_somebody_says_so():

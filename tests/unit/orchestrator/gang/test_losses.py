@@ -61,14 +61,14 @@ def test_a_store_failure_while_a_checkpoint_is_looked_for_does_not_start_another
     assert isinstance(life.gang.phase, Waiting)
 
 
-def test_a_manifest_that_meets_the_same_outage_is_not_charged_again():
+def test_a_manifest_that_meets_the_same_outage_charges_nobody():
     life = training(2, step=5, saves=True)
     life.saved(5)
     life.hear(CommitFailed(step=5, message="no answer", exit_code=UNREACHABLE))
     life.hear(storage(life, 0), storage(life, 1))
     life.wait(0.5)
     life.hear(CommitFailed(step=5, message="no answer", exit_code=UNREACHABLE))
-    assert life.gang.trouble.counts == {Fault.STORAGE: 2}
+    assert life.gang.trouble.counts == {Fault.STORAGE: 1}
 
 
 def test_a_lost_node_is_no_failed_start():

@@ -36,8 +36,8 @@ def test_a_save_that_a_death_cuts_off_is_given_up_and_one_that_is_whole_is_not()
     assert only(life.saved(10, 1), Commit).step == 10
 
 
-def refuse(life: Life, exit_code: int = UNREACHABLE) -> list:
-    return life.hear(CommitFailed(step=5, message="no answer", exit_code=exit_code))
+def refuse(life: Life, exit_code: int = UNREACHABLE, passing: bool = True) -> list:
+    return life.hear(CommitFailed(step=5, message="no answer", exit_code=exit_code, passing=passing))
 
 
 def test_a_manifest_that_could_not_be_written_is_tried_again_ever_less_often():
@@ -52,21 +52,33 @@ def test_a_manifest_that_could_not_be_written_is_tried_again_ever_less_often():
     assert isinstance(life.gang.phase, Training)
 
 
-def test_a_store_that_refuses_a_manifest_ends_the_job():
+def test_training_goes_on_while_a_manifest_cannot_be_written():
+    life = training(2, step=5, saves=True, save_patience=100.0)
+    commit = only(life.saved(5), Commit)
+    for step in (6, 7, 8):
+        assert refuse(life, exit_code=2) == [], "a full disk, or a policy that somebody will mend"
+        life.step(step)
+        assert life.wait(31) == [commit]
+    assert (life.gang.step, type(life.gang.phase)) == (8, Training)
+    assert life.hear(Committed(step=5)) == [Announce(step=5, workers=(w(0), w(1)))]
+
+
+def test_a_manifest_that_cannot_be_right_ends_the_job():
     life = training(2, step=5, saves=True)
     life.saved(5)
-    refuse(life, exit_code=2)
+    refuse(life, exit_code=2, passing=False)
     assert life.outcome == Outcome(done=False, exit_code=2, fault=Fault.STORAGE, message="no answer", step=5)
 
 
 def test_a_store_that_never_takes_a_manifest_ends_the_job():
-    life = training(2, step=5, saves=True)
+    life = training(2, step=5, saves=True, save_patience=300.0)
     life.saved(5)
     for attempt in range(11):
         assert not isinstance(life.gang.phase, Ended), attempt
         refuse(life)
         life.wait(31)
     assert life.outcome.fault is Fault.STORAGE
+    assert life.outcome.exit_code == UNREACHABLE
 
 
 # --- the end ---

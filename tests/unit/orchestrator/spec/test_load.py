@@ -28,7 +28,7 @@ data: {train: {uri: ./data/train, shuffle: windowed, window: 4}, eval: {uri: s3:
 batch: {size: 64, virtual_ranks: 4, max_grad_norm: 1}
 stop: {epochs: 2}
 workers: {min: 1, max: 4, cpus: 2.5, gpus: 0.5}
-checkpoint: {uri: file:///runs, every: 50, keep: 5}
+checkpoint: {uri: file:///runs, every: 50, keep: 5, if_busy: wait, patience: 1h}
 evaluate: {every: 100}
 numerics: relaxed
 queue: night
@@ -80,7 +80,13 @@ def test_every_field_of_a_full_job_arrives(job, tmp_path):
     assert spec.data.eval.uri == "s3://bucket/eval"
     assert (spec.stop.epochs, spec.stop.steps) == (2, None)
     assert (spec.workers.threads, spec.workers.device) == (2, "cuda")
-    assert spec.checkpoint.model_dump() == {"uri": "file:///runs", "every": 50, "keep": 5}
+    assert spec.checkpoint.model_dump() == {
+        "uri": "file:///runs",
+        "every": 50,
+        "keep": 5,
+        "if_busy": "wait",
+        "patience": "1h",
+    }
     assert (spec.evaluate.every, spec.numerics, spec.queue, spec.priority) == (100, "relaxed", "night", -2)
 
 
@@ -201,7 +207,10 @@ def test_an_override_takes_the_files_place_in_messages(problems):
         ("evaluate: {every: 3}", "5: evaluate: there is no held-out set to evaluate -> add data.eval.uri"),
         ("evaluate: {}", "5: evaluate.every: missing -> add it"),
         ("checkpoint: {every: 3}", "5: checkpoint.every: there is no checkpoint.uri to save to"),
-        ("checkpoint: {uri: x, every: 5m}", "5: checkpoint.every: '5m' is a time; only steps are supported"),
+        ("checkpoint: {uri: x, every: 5x}", "5: checkpoint.every: '5x' is not a time"),
+        ("checkpoint: {uri: x, every: 0m}", "5: checkpoint.every: '0m' is not a time"),
+        ("checkpoint: {uri: x, patience: soon}", "5: checkpoint.patience: 'soon' is not a time"),
+        ("evaluate: {every: 5m}", "5: evaluate.every: '5m' is a time; only steps are supported"),
         ("checkpoint: {uri: x, every: 0}", "5: checkpoint.every: should be at least 1, not 0"),
         ("checkpoint: {uri: x, keep: 0}", "5: checkpoint.keep: should be at least 1, not 0"),
         ("queue: My Queue", "5: queue: 'My Queue' cannot name files and actors everywhere"),

@@ -2,6 +2,7 @@ from tests.support.checkpoints import SMALL_CHUNKS, draft, fill, folder_store, s
 from workers.checkpoint.committer import Committer
 from workers.checkpoint.layout import plan_chunks
 from workers.checkpoint.load import chunk_sizes, history, read_manifest, restore, verify
+from workers.checkpoint.objects import cut_from
 from workers.checkpoint.save import write_chunks
 from workers.checkpoint.tensors import TensorSpec
 
@@ -10,7 +11,7 @@ SPECS = {"model/a": TensorSpec(dtype="F32", shape=(40,))}
 
 def records(store, step: int):
     chunks = plan_chunks(SPECS, SMALL_CHUNKS)
-    return write_chunks(store, chunks, range(len(chunks)), fill(SPECS, step)).records
+    return write_chunks(store, chunks, range(len(chunks)), cut_from(fill(SPECS, step))).records
 
 
 def test_each_checkpoint_names_the_one_before_and_old_ones_go(tmp_path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.support.checkpoints import SMALL_CHUNKS, draft, fill, specs_strategy
 from workers.checkpoint.layout import plan_chunks
 from workers.checkpoint.manifest import Manifest, Parent
-from workers.checkpoint.objects import encode_chunk
+from workers.checkpoint.objects import cut_from, encode_chunk
 from workers.checkpoint.tensors import TensorSpec
 from workers.errors import CheckpointError
 
@@ -22,7 +22,7 @@ def records(specs, step: int) -> dict:
     tensors = fill(specs, step)
     found = {}
     for number, chunk in enumerate(plan_chunks(specs, SMALL_CHUNKS)):
-        size = sum(map(len, encode_chunk(chunk.pieces, tensors)))
+        size = sum(map(len, encode_chunk(chunk.pieces, cut_from(tensors))))
         found[number] = {"sha256": f"{number:064x}", "size": size, "pieces": [list(p) for p in chunk.pieces]}
     return found
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.support.checkpoints import SMALL_CHUNKS, chunk_path, draft, fill, flip, folder_store, objects, save
 from workers.checkpoint.layout import plan_chunks
 from workers.checkpoint.load import history, read_manifest, verify
+from workers.checkpoint.objects import cut_from
 from workers.checkpoint.retention import Pruned, erase, prune, sweep
 from workers.checkpoint.save import commit, write_chunks
 from workers.checkpoint.tensors import TensorSpec
@@ -91,7 +92,7 @@ def test_a_save_in_flight_survives_the_pruning_of_the_one_before(tmp_path) -> No
     store = folder_store(tmp_path)
     save_steps(store, [1, 2])
     chunks = plan_chunks(SPECS, SMALL_CHUNKS)
-    records = write_chunks(store, chunks, range(len(chunks)), fill(SPECS, 3)).records
+    records = write_chunks(store, chunks, range(len(chunks)), cut_from(fill(SPECS, 3))).records
     assert prune(store, 1).steps == (1,)
     manifest = commit(store, draft(SPECS, 3), records, read_manifest(store, 2))
     assert verify(store, manifest) == []
@@ -101,7 +102,7 @@ def test_what_a_killed_save_left_is_swept_unless_it_is_protected(tmp_path) -> No
     store = folder_store(tmp_path)
     manifest = save(store, SPECS, 1)
     chunks = plan_chunks(SPECS, SMALL_CHUNKS)
-    records = write_chunks(store, chunks, range(len(chunks)), fill(SPECS, 2)).records
+    records = write_chunks(store, chunks, range(len(chunks)), cut_from(fill(SPECS, 2))).records
     assert sweep(store, protect={record["sha256"] for record in records.values()}) == Pruned()
     assert sweep(store).chunks == sum(not chunk.frozen for chunk in chunks)
     assert verify(store, manifest) == []

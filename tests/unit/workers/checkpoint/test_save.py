@@ -20,6 +20,7 @@ from tests.support.checkpoints import (
 )
 from workers.checkpoint.layout import plan_chunks
 from workers.checkpoint.load import history, newest, read_manifest, verify
+from workers.checkpoint.objects import cut_from
 from workers.checkpoint.save import commit, write_chunks
 from workers.checkpoint.tensors import TensorSpec
 from workers.errors import CheckpointError
@@ -34,7 +35,7 @@ SPECS = {
 
 def write_all(store, step: int, specs=SPECS, **options):
     chunks = plan_chunks(specs, SMALL_CHUNKS)
-    return write_chunks(store, chunks, range(len(chunks)), fill(specs, step), **options)
+    return write_chunks(store, chunks, range(len(chunks)), cut_from(fill(specs, step)), **options)
 
 
 @given(specs_strategy(), st.lists(st.integers(1, 9), min_size=2, max_size=3))
@@ -65,7 +66,7 @@ def test_chunks_with_equal_bytes_are_one_object(tmp_path) -> None:
     tensors = fill(zeros)
     tensors["model/w"] = replace(tensors["model/w"], data=memoryview(bytes(zeros["model/w"].nbytes)))
     chunks = plan_chunks(zeros, SMALL_CHUNKS)
-    records = write_chunks(folder_store(tmp_path), chunks, range(4), tensors).records
+    records = write_chunks(folder_store(tmp_path), chunks, range(4), cut_from(tensors)).records
     assert len({record["sha256"] for record in records.values()}) == 1
     assert len(objects(tmp_path)) == 1
 

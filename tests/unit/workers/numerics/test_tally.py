@@ -50,15 +50,15 @@ def test_every_worker_knows_the_same_weighted_means(world, more, random):
     assert found == [(loss, {"accuracy": accuracy, "size": size})] * world
 
 
-def told(exchange: Exchange, hosted: list[list[int]], signals: list[float]) -> list[float]:
-    """What a member hears of these signals, each its own, in a step each; then of none."""
-    tally, heard = Tally(exchange, hosted, ()), []
+def told(exchange: Exchange, hosted: list[list[int]], signals: list[float]) -> list[tuple[float, ...]]:
+    """What a member hears of these signals, each its own and a constant; then, in the next step, of none."""
+    tally, heard = Tally(exchange, hosted, (), signals=2), []
     for signal in (signals[exchange.rank], None):
         for vrank in hosted[exchange.rank]:
             tally.add(torch.tensor(float(vrank)), {}, 1.0)
-        tally.send() if signal is None else tally.send(signal)
+        tally.send() if signal is None else tally.send((signal, 3.0))
         assert tally.finish(4.0) == (1.5, {}), "a signal is no loss"
-        heard.append(tally.signal)
+        heard.append(tally.signals)
     return heard
 
 
@@ -68,11 +68,11 @@ def told(exchange: Exchange, hosted: list[list[int]], signals: list[float]) -> l
 def test_all_workers_hear_in_the_same_step_the_most_that_any_of_them_has_to_say(signals, highest):
     hosted = [[0, 3], [1], [2]]
     heard = in_threads([lambda e=e: told(e, hosted, signals) for e in connected(3)])
-    assert heard == [[highest, 0.0]] * 3
+    assert heard == [[(highest, 3.0), (0.0, 0.0)]] * 3
 
 
 def test_who_is_alone_hears_itself():
-    assert told(connected(1)[0], [[0, 1, 2, 3]], [1.0]) == [1.0, 0.0]
+    assert told(connected(1)[0], [[0, 1, 2, 3]], [1.0]) == [(1.0, 3.0), (0.0, 0.0)]
 
 
 ONE = torch.tensor(1.0)

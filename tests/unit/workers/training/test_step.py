@@ -16,6 +16,7 @@ from workers import Recipe
 from workers.errors import RecipeError, UnreachableError
 from workers.numerics.exchange import Alone, Exchange, PeerLost
 from workers.training.healing import Held, agree, heal
+from workers.training.signals import Signals
 from workers.training.step import call_loss
 
 ROWS = torch.randn(23, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -250,6 +251,6 @@ def test_wherever_three_workers_lose_one_another_they_come_to_the_same_bits(cut,
 def test_a_signal_rides_in_the_step_and_changes_nothing_else():
     digests = undisturbed(Fragile(), 1)
     run = LocalRun(Fragile(), MANY, **FRAGILE)
-    assert run.runner.run(2.0).signal == 2.0
+    assert run.runner.run(Signals(hold=2.0, busy=1.0)).signals == (2.0, 0.0, 1.0)
     assert_as_after(run, 1, digests)
-    assert run.runner.run().signal == 0.0
+    assert run.runner.run().signals == (0.0, 0.0, 0.0)
