@@ -22,7 +22,7 @@ from tests.support.residents import Residents
 from tests.support.supervised import Seen, supervised
 from workers.checkpoint.load import history, read_manifest, read_tensors
 from workers.processes import ProcessCrew, launch
-from workers.protocol import Finished, Formed, StepDone, TrainJob
+from workers.protocol import Finished, Formed, InitFrom, StepDone, TrainJob
 
 pytestmark = pytest.mark.slow
 
@@ -154,6 +154,21 @@ def test_three_undisturbed_workers_come_to_the_same_files(
     tuned: BitsJob, residents: Residents, undisturbed: Told, tmp_path: Path
 ) -> None:
     assert to_its_end(_job(tuned), residents, 3, tmp_path) == undisturbed
+
+
+def test_a_whole_state_goes_on_with_its_optimizer_and_schedule_from_step_0(
+    pretrained: BitsJob, residents: Residents, tmp_path: Path
+) -> None:
+    digest = read_manifest(folder_store(pretrained.checkpoints), PRETRAINED_STEPS).digest
+    whole = InitFrom(
+        uri=pretrained.checkpoints.as_uri(), step=PRETRAINED_STEPS, digest=digest, tensors=("*",)
+    )
+    job = replace(_job(pretrained), name="forked", seed=6, init_from=whole)
+    one, three = (to_its_end(job, residents, workers, tmp_path / f"{workers}") for workers in (1, 3))
+    assert one == three
+    manifest = read_manifest(folder_store(tmp_path / "1"), 5)
+    assert manifest.scalars["schedule"]["last_epoch"] == PRETRAINED_STEPS + 5
+    assert to_its_end(replace(job, init_from=None), residents, 1, tmp_path / "new").digest != one.digest
 
 
 @dataclass
