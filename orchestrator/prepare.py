@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.checkpointing import newest_intact
+from orchestrator.initial import describe, pin
 from orchestrator.sources import collect_sources
 from orchestrator.spec import JobSpec
 from orchestrator.spec.data import Data, Source, Train
@@ -43,12 +44,18 @@ class Origin:
     erase: bool = False
 
 
-def resolve(spec: JobSpec, job_file: Path) -> TrainJob:
+def resolve(spec: JobSpec, job_file: Path, *, fresh: bool = False) -> TrainJob:
     """All that is fixed for the job's life, whoever trains it.
 
+    Args:
+        fresh: see `find_origin`; what earlier runs began with does not count either.
+
     Raises:
-        InputError, UnreachableError: a data set is missing, empty or out of reach; see each.
+        InputError, UnreachableError: a data set, or what the job begins with, is missing, empty or out of
+            reach; see each.
     """
+    folder = f"{spec.checkpoint.uri}/{spec.name}" if spec.checkpoint.uri is not None else None
+    start = pin(spec.init_from, None if fresh else folder) if spec.init_from is not None else None
     train = _pin_train(spec.data, spec.data.train) if spec.data.train is not None else None
     held_out = _pin(spec.data, spec.data.eval)[0] if spec.data.eval is not None else None
     every = spec.checkpoint.every
@@ -67,7 +74,9 @@ def resolve(spec: JobSpec, job_file: Path) -> TrainJob:
         evaluate_every=spec.evaluate.every if spec.evaluate is not None else None,
         damaged_blocks=spec.data.train.damaged_blocks if spec.data.train is not None else 0,
         max_grad_norm=spec.batch.max_grad_norm,
-        checkpoint_uri=f"{spec.checkpoint.uri}/{spec.name}" if spec.checkpoint.uri is not None else None,
+        init_from=start,
+        freeze=spec.freeze,
+        checkpoint_uri=folder,
         checkpoint_every=every if isinstance(every, int) else None,
         checkpoint_seconds=seconds(every) if isinstance(every, str) else None,
         checkpoint_keep=spec.checkpoint.keep,
@@ -96,19 +105,22 @@ def find_origin(job: TrainJob, *, resume: bool, fresh: bool) -> Origin:
         if resume:
             fix = "add checkpoint.uri to the job file, or leave out --resume"
             raise CheckpointError("the job saves no checkpoints to resume from", where="checkpoint", fix=fix)
-        return Origin(manifest=None)
+        return _beginning(job)
     store = Store(job.checkpoint_uri)
     if fresh:
-        return Origin(manifest=None, erase=True)
+        return _beginning(job, erase=True)
     steps = history(store)
     if not steps:
-        return Origin(
-            manifest=None, notes=("no checkpoint yet: starting from the beginning",) if resume else ()
-        )
+        return _beginning(job, *(["no checkpoint yet: starting from the beginning"] if resume else []))
     if not resume:
         fix = "go on with --resume, choose another name or checkpoint.uri, or start over with --fresh"
         raise CheckpointError(f"an earlier run is here, at step {steps[-1]}", where=store.uri, fix=fix)
     return _newest_intact(store, job)
+
+
+def _beginning(job: TrainJob, *notes: str, erase: bool = False) -> Origin:
+    start = [describe(job.init_from)] if job.init_from is not None else []
+    return Origin(manifest=None, notes=(*notes, *start), erase=erase)
 
 
 def _newest_intact(store: Store, job: TrainJob) -> Origin:

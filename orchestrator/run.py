@@ -106,7 +106,7 @@ def prepare(spec: JobSpec, job_file: Path, options: Options, timeline: Timeline)
         what = f"{workers} workers cannot share {spec.batch.virtual_ranks} virtual ranks"
         fix = f"use 1 to {spec.batch.virtual_ranks} workers, or more batch.virtual_ranks"
         raise InputError(what, where="--workers", fix=fix)
-    job = resolve(spec, job_file)
+    job = resolve(spec, job_file, fresh=options.fresh)
     origin = find_origin(job, resume=options.resume, fresh=options.fresh)
     return Run(
         job=job,

@@ -70,6 +70,8 @@ def facts(store: Store, manifest: Manifest) -> dict[str, str]:
         "batch": f"{manifest.batch_size} samples over {manifest.virtual_ranks} virtual ranks",
         "seed": str(manifest.seed),
         "numerics": manifest.numerics,
+        "began with": json.dumps(manifest.init_from) if manifest.init_from else "its recipe's own weights",
+        "frozen": ", ".join(manifest.freeze) or "nothing by the job",
         "data": json.dumps(manifest.data),
         "environment": json.dumps(manifest.fingerprint),
         "noted": json.dumps(sidecar(store, manifest)),

@@ -97,6 +97,13 @@ def _digest(text: str) -> str:
     raise broken(f"{text!r} is not how a digest begins", fix=fix)
 
 
+def _pattern(text: str) -> str:
+    if text:
+        return text
+    raise broken("an empty pattern matches nothing", fix='write a name, or a pattern such as "encoder.*"')
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
 Digest = Annotated[str, AfterValidator(_digest)]
 Slug = Annotated[str, AfterValidator(_slug)]
 Uri = Annotated[str, AfterValidator(_uri)]

@@ -12,7 +12,19 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.spec.data import Data
-from orchestrator.spec.fields import Count, RecipeName, Section, Slug, Steps, StepsOrTime, Time, Uri, broken
+from orchestrator.spec.fields import (
+    Count,
+    Pattern,
+    RecipeName,
+    Section,
+    Slug,
+    Steps,
+    StepsOrTime,
+    Time,
+    Uri,
+    broken,
+)
+from orchestrator.spec.initial import InitFrom
 from workers.protocol import Numerics
 
 SEED_MAX = 2**63 - 1
@@ -141,6 +153,14 @@ class JobSpec(Section):
     seed: Annotated[int, Field(ge=0, le=SEED_MAX)] = Field(
         default=0, description="Of everything random in the job."
     )
+    init_from: InitFrom | None = Field(
+        default=None, description="Whose tensors the job begins with; the recipe's own when left out."
+    )
+    freeze: Annotated[tuple[Pattern, ...], Field(strict=False)] = Field(
+        default_factory=tuple,
+        description="Patterns of parameter names that are not trained, such as `encoder.*`; names as "
+        "model.named_parameters() gives them.",
+    )
     data: Data = Field(default=Data(), description="The training and held-out sets.")
     batch: Batch = Field(description="Samples in a step and virtual ranks.")
     stop: Stop = Field(description="When the job is done.")
@@ -182,4 +202,9 @@ def misfits(sections: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Pydantic
     if data and data.train is None and stop and stop.epochs:
         fix = "add data.train.uri, or use stop.steps"
         found.append((("stop", "epochs"), broken("without a training set there are no epochs", fix=fix)))
+    start, checkpoint, name = sections.get("init_from"), sections.get("checkpoint"), sections.get("name")
+    if start and checkpoint and name and start.uri == f"{checkpoint.uri}/{name}":
+        what = "these are the job's own checkpoints"
+        fix = "go on from them with --resume, or give this job another name or checkpoint.uri"
+        found.append((("init_from", "uri"), broken(what, fix=fix)))
     return found

@@ -68,6 +68,8 @@ PURE = [
     "workers/data/schedule.py",
     "workers/data/stream.py",
     "workers/checkpoint/layout.py",
+    "workers/checkpoint/matching.py",
+    "workers/patterns.py",
 ]
 IMPURE_MODULES = {
     *("time", "datetime", "random", "secrets", "uuid"),

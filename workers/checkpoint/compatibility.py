@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workers.checkpoint.draft import describe_source, describe_sources
+from workers.checkpoint.draft import describe_init, describe_source, describe_sources
 from workers.checkpoint.manifest import Manifest
 from workers.errors import CheckpointError
 from workers.protocol import Numerics, TrainJob
@@ -22,6 +22,8 @@ class JobFacts:
     Attributes:
         sources: see `describe_sources`.
         train: what identifies the training data and its order, see `describe_source`.
+        init_from: what the initial state is made of, see `describe_init`.
+        freeze: patterns of parameters that are not trained, sorted.
         fingerprint: the environment.
         numerics: RELAXED allows another environment and changed recipe sources.
     """
@@ -34,6 +36,8 @@ class JobFacts:
     batch_size: int
     max_grad_norm: float | None
     train: Mapping[str, Json] | None
+    init_from: Mapping[str, Json] | None
+    freeze: Sequence[str]
     fingerprint: Mapping[str, Json]
     numerics: Numerics
 
@@ -49,6 +53,8 @@ class JobFacts:
             batch_size=job.batch_size,
             max_grad_norm=job.max_grad_norm,
             train=describe_source(job.train),
+            init_from=describe_init(job.init_from),
+            freeze=sorted(set(job.freeze)),
             fingerprint=fingerprint,
             numerics=job.numerics,
         )
@@ -80,6 +86,8 @@ def _job_differences(manifest: Manifest, facts: JobFacts) -> Iterator[str]:
         yield from _changes({name: getattr(manifest, name)}, {name: getattr(facts, name)})
     yield from _changes(manifest.params, facts.params, "params.")
     yield from _changes(_flat(manifest.data["train"]), _flat(facts.train), "train data ")
+    yield from _changes(manifest.init_from or {}, facts.init_from or {}, "init_from.")
+    yield from _changes({"freeze": list(manifest.freeze)}, {"freeze": list(facts.freeze)})
 
 
 def _environment_differences(manifest: Manifest, facts: JobFacts) -> Iterator[str]:

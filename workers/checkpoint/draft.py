@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from workers.checkpoint.tensors import TensorSpec
-from workers.protocol import DataMixture, DataSource, TrainJob
+from workers.protocol import DataMixture, DataSource, InitFrom, TrainJob
 
 Json = Any
 
@@ -37,6 +37,8 @@ def draft_manifest(
         "numerics": str(job.numerics),
         "data": {"train": describe_source(job.train), "evaluation": describe_source(job.evaluation)},
         "fingerprint": dict(fingerprint),
+        "init_from": describe_init(job.init_from),
+        "freeze": sorted(set(job.freeze)),
         "recipe": job.recipe,
         "sources": describe_sources(job),
         "params": dict(job.params),
@@ -49,6 +51,22 @@ def draft_manifest(
 def describe_sources(job: TrainJob) -> dict[str, Json]:
     """What identifies the recipe's code, as far as it comes with the job."""
     return {path: hashlib.sha256(text).hexdigest() for path, text in job.sources.items()}
+
+
+def describe_init(start: InitFrom | None) -> dict[str, Json] | None:
+    """What the initial state is made of, as `read_init` reads it."""
+    if start is None:
+        return None
+    tensors = None if start.tensors is None else sorted(set(start.tensors))
+    return {**asdict(start), "tensors": tensors, "rename": dict(start.rename)}
+
+
+def read_init(described: Mapping[str, Json] | None) -> InitFrom | None:
+    """The inverse of `describe_init`."""
+    if described is None:
+        return None
+    tensors = described["tensors"]
+    return InitFrom(**{**described, "tensors": None if tensors is None else tuple(tensors)})
 
 
 def describe_source(source: DataSource | DataMixture | None) -> dict[str, Json] | None:

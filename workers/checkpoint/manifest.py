@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -65,6 +65,9 @@ class Manifest:
         data: for "train" and "evaluation": digest of its manifest, rows, window of the shuffle; or null. Of a
             mixture, `mix` has these of each source, and its weight.
         fingerprint: the environment that bits depend on.
+        init_from: whose tensors the job began with: uri, step, digest of the manifest or file, patterns and
+            renamed beginnings of keys, see `workers.protocol.InitFrom`; null if with the recipe's own alone.
+        freeze: patterns of parameters that are not trained, sorted.
         recipe: "module:Class".
         sources: SHA-256 of each Python file that came with the recipe, by path.
         scalars: state that is not tensors: the schedule's, the optimizer's hyperparameters.
@@ -87,6 +90,8 @@ class Manifest:
     numerics: str
     data: Mapping[str, Json]
     fingerprint: Mapping[str, Json]
+    init_from: Mapping[str, Json] | None
+    freeze: Sequence[str]
     recipe: str
     sources: Mapping[str, str]
     params: Mapping[str, Json]

@@ -15,6 +15,7 @@ from typing import Any
 from workers.checkpoint.tensors import RawTensor, TensorSpec
 
 _LENGTH = struct.Struct("<Q")
+_HEADER_BYTES_MAX = 100_000_000  # the library's own limit
 
 
 def header(specs: Mapping[str, TensorSpec], metadata: Mapping[str, str] | None = None) -> bytes:
@@ -45,6 +46,43 @@ def encode(tensors: Mapping[str, RawTensor]) -> list[bytes | memoryview]:
     """A file as the parts to be joined; the tensors' own memory is not copied."""
     specs = {key: tensor.spec for key, tensor in tensors.items()}
     return [header(specs), *(tensors[key].data for key in offsets(specs))]
+
+
+def body_offset(head: bytes | memoryview) -> int:
+    """Where the data begin, in bytes, from the first eight bytes of a file.
+
+    Raises:
+        ValueError: no safetensors file begins like this.
+    """
+    if len(head) < _LENGTH.size:
+        raise ValueError("not a safetensors file: it is too short")
+    length: int = _LENGTH.unpack_from(head)[0]
+    if length > _HEADER_BYTES_MAX:
+        raise ValueError(f"not a safetensors file: its header would have {length:,} bytes")
+    return _LENGTH.size + length
+
+
+def read_header(head: bytes | memoryview, file_bytes: int) -> dict[str, tuple[TensorSpec, int]]:
+    """Each tensor of a file and where in the file it starts, from all that precedes the data.
+
+    Raises:
+        ValueError: not the header of a safetensors file of that size.
+        CheckpointError: a dtype that we cannot store.
+    """
+    begin = body_offset(head)
+    try:
+        table = json.loads(bytes(head[_LENGTH.size : begin]))
+        table.pop("__metadata__", None)
+        found = {}
+        for key, entry in table.items():
+            spec = TensorSpec(dtype=entry["dtype"], shape=tuple(entry["shape"]))
+            start, stop = entry["data_offsets"]
+            if start < 0 or stop - start != spec.nbytes or begin + stop > file_bytes:
+                raise ValueError(f"{key} lies outside of it")
+            found[key] = spec, begin + start
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a safetensors file, or one that was cut short: {error}") from error
+    return found
 
 
 def decode(data: bytes) -> dict[str, RawTensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -51,6 +51,25 @@ class DataMixture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InitFrom:
+    """Whose tensors a job begins with: another job's checkpoint, or a safetensors file, pinned to its bytes.
+
+    Patterns are those of `fnmatch`, over the keys of the job that begins.
+    """
+
+    uri: str  # the checkpoint folder, or the file
+    step: int | None  # None: a file
+    digest: str  # SHA-256 of the checkpoint's manifest, or of the file
+    tensors: tuple[str, ...] | None = None  # None: all model/ tensors, and both must have the same
+    rename: Mapping[str, str] = field(default_factory=dict)  # how keys begin there → how they begin here
+
+    @property
+    def whole(self) -> bool:
+        """Whether the whole state is taken, the optimizer's and the schedule's too."""
+        return self.tensors is not None and "*" in self.tensors
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainJob:
     """All that every worker of a job is told, the same for each, however many there are."""
 
@@ -68,6 +87,8 @@ class TrainJob:
     evaluate_every: int | None = None  # steps
     damaged_blocks: int = 0  # of the training set, that may be left out
     max_grad_norm: float | None = None
+    init_from: InitFrom | None = None  # None: the recipe's own initial state
+    freeze: tuple[str, ...] = ()  # patterns of parameter names that are not trained
     checkpoint_uri: str | None = None  # this job's own folder: manifests/ and chunks/ live in it
     checkpoint_every: int | None = None  # steps
     checkpoint_seconds: float | None = None  # since the last one began

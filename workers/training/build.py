@@ -54,7 +54,8 @@ def build(job: TrainJob) -> Built:
     seconds: dict[str, float] = {}
     environment.pin(job.threads, job.device)
     recipe = _timed(seconds, "recipe", lambda: load_recipe(job))
-    replica = _timed(seconds, "model", lambda: Replica(recipe, job.seed, torch.device(job.device)))
+    device = torch.device(job.device)
+    replica = _timed(seconds, "model", lambda: Replica(recipe, job.seed, device, job.freeze))
     replica.model.train()
     replica.scalars()  # what cannot be saved, or sent to another worker, is refused here and not later
     decoder = open_decoder(job, recipe)

@@ -22,6 +22,7 @@ from workers.reporter import Reporter
 from workers.training.build import Built, build
 from workers.training.connection import connection
 from workers.training.healing import Held, agree, heal
+from workers.training.initial import begin_from
 from workers.training.saving import Checkpoints
 from workers.training.step import StepRunner, Team, call_loss
 from workers.training.train import Progress, TrainingRun
@@ -173,7 +174,8 @@ class Engine:
 
     def _settle(self, membership: Membership, exchange: Exchange) -> tuple[bool, bool]:
         """All members come to hold one state: the furthest that any of them has, else a checkpoint's, else
-        the initial one. Returns whether this one was restored from a checkpoint, and healed by a peer."""
+        the initial one, which may be made of another job's. Returns whether this one was restored from a
+        checkpoint, and healed by a peer."""
         built = self._built
         self._checkpoints.begin(membership)
         agreement = agree(exchange, Held(self.step, self._progress.evaluated))
@@ -187,7 +189,9 @@ class Engine:
         restored = membership.resume_step is not None
         if membership.resume_step is not None:
             self._checkpoints.restore(membership.resume_step)
-            built.buffers.settle()
+        elif self._job.init_from is not None:
+            begin_from(built.replica, self._job.init_from)
+        built.buffers.settle()
         self._holds_state = True
         return restored, False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from workers.checkpoint.tensors import RawTensor, TensorSpec
 from workers.digest import state_digest
 from workers.errors import CheckpointError, RecipeError
 from workers.numerics.randomness import seed_everything
+from workers.patterns import chosen, nearest
 from workers.recipe import Recipe
 from workers.training import plain
 
@@ -34,12 +35,18 @@ class Replica:
         recipe: the user's recipe.
         seed: the job's seed; the initial weights depend on it alone.
         device: where the model lives.
+        freeze: patterns of parameter names. These are not trained, as if `build_model` had turned
+            `requires_grad` off.
+
+    Raises:
+        RecipeError: the recipe does not keep its contract, or a pattern matches no parameter.
     """
 
-    def __init__(self, recipe: Recipe, seed: int, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, seed: int, device: torch.device, freeze: Sequence[str] = ()) -> None:
         seed_everything("init", seed)
         self.recipe = recipe
         self.model = _checked(recipe.build_model(), nn.Module, "build_model").to(device)
+        frozen = freeze_parameters(self.model, freeze)
         self.optimizer = _checked(
             recipe.build_optimizer(self.model), torch.optim.Optimizer, "build_optimizer"
         )
@@ -47,8 +54,11 @@ class Replica:
         self.step = 0
         self._names = {parameter: name for name, parameter in self.model.named_parameters()}
         if not any(parameter.requires_grad for parameter in self._names):
-            fix = "leave requires_grad on for what is to be trained"
+            fix = "leave requires_grad on, and out of `freeze`, what is to be trained"
             raise RecipeError("the model of build_model has no parameter to train", fix=fix)
+        if any(parameter.requires_grad for parameter in frozen):
+            what = "build_optimizer turns requires_grad on again for what the job freezes"
+            raise RecipeError(what, where="freeze", fix="leave it as it is there, or out of `freeze`")
         if any(parameter not in self._names for parameter in self._optimized()):
             raise RecipeError(
                 "build_optimizer uses a parameter that is not in the model",
@@ -71,9 +81,9 @@ class Replica:
 
     def specs(self) -> dict[str, TensorSpec]:
         """Key → dtype, shape, and whether training ever changes it."""
-        frozen = {f"model/{n}" for n, p in self.model.named_parameters() if not p.requires_grad}
+        frozen = {n for n, p in self.model.named_parameters() if not p.requires_grad}
         return {
-            key: TensorSpec(dtype=_dtype_name(key, t), shape=tuple(t.shape), frozen=key in frozen)
+            key: TensorSpec(dtype=_dtype_name(key, t), shape=tuple(t.shape), frozen=_parameter(key) in frozen)
             for key, t in self.tensors().items()
         }
 
@@ -122,14 +132,22 @@ class Replica:
         Raises:
             CheckpointError: its tensors are not those of this recipe.
         """
-        model = {f"model/{n}": t for n, t in [*self.model.named_parameters(), *self.model.named_buffers()]}
-        model |= {f"extra/{name}": tensor for name, tensor in self.recipe.extra_state().items()}
-        _check_same_tensors(model, tensors)
-        with torch.no_grad():
-            for key, tensor in model.items():
-                tensor.copy_(from_raw(tensors[key]))
+        _check_same_tensors(self._fixed(), tensors)
+        self.fill({key: raw for key, raw in tensors.items() if not key.startswith("optimizer/")})
         self._adopt_optimizer(tensors, plain.decode(dict(scalars)))
         self.step = step
+
+    def fill(self, tensors: Mapping[str, RawTensor]) -> None:
+        """Copy bytes into some `model/` and `extra/` tensors. They must have their types and shapes."""
+        own = self._fixed()
+        with torch.no_grad():
+            for key, raw in tensors.items():
+                own[key].copy_(from_raw(raw))
+
+    def _fixed(self) -> dict[str, Tensor]:
+        """The tensors that are there from the start, unlike the optimizer's."""
+        model = {f"model/{n}": t for n, t in [*self.model.named_parameters(), *self.model.named_buffers()]}
+        return model | {f"extra/{name}": tensor for name, tensor in self.recipe.extra_state().items()}
 
     def _adopt_optimizer(self, tensors: Mapping[str, RawTensor], scalars: Mapping[str, Any]) -> None:
         slots = {name: dict(values) for name, values in scalars["optimizer_slots"].items()}
@@ -163,6 +181,21 @@ class Replica:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
 
+def freeze_parameters(model: nn.Module, patterns: Sequence[str]) -> list[Tensor]:
+    """Turn `requires_grad` off for the parameters that have a name that matches; returns them.
+
+    Raises:
+        RecipeError: patterns that match nothing.
+    """
+    named = dict(model.named_parameters(remove_duplicate=False))  # a tied one has several names
+    names, idle = chosen(patterns, named)
+    if idle:
+        said = "; ".join(f"{pattern} matches no parameter{nearest(pattern, named)}" for pattern in idle)
+        fix = "use names as model.named_parameters() gives them, without `model/`"
+        raise RecipeError(said, where="freeze", fix=fix)
+    return [named[name].requires_grad_(False) for name in sorted(names)]
+
+
 def to_raw(key: str, tensor: Tensor) -> RawTensor:
     """A tensor's bytes, little-endian and contiguous; shares memory with a contiguous CPU tensor."""
     data = octets(tensor).cpu().numpy().data
@@ -191,6 +224,12 @@ def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
     if value.shape != parameter.shape:
         return value.to(parameter.device)
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _parameter(key: str) -> str | None:
+    """Whose tensor a key names: a parameter's (or buffer's) own, or one of its optimizer's slots."""
+    kind, _, name = key.partition("/")
+    return {"model": name, "optimizer": name.rpartition("/")[0]}.get(kind)
 
 
 def _dtype_name(key: str, tensor: Tensor) -> str:

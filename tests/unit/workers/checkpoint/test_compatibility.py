@@ -6,10 +6,12 @@ from tests.support.checkpoints import FINGERPRINT, JOB, draft
 from workers.checkpoint.compatibility import JobFacts, check_resume
 from workers.checkpoint.manifest import Manifest
 from workers.errors import CheckpointError
-from workers.protocol import DataMixture, DataSource, Numerics, Packing
+from workers.protocol import DataMixture, DataSource, InitFrom, Numerics, Packing
 
 MANIFEST = Manifest.parse(Manifest.compose(draft({}, 100), {}, None).to_bytes())
 OTHER_DATA = DataSource(uri="file:///data", manifest_digest="ef" * 32, rows=1797)
+
+PRETRAINED = InitFrom(uri="file:///pretrained", step=20, digest="ab" * 32, tensors=("model/b", "model/a"))
 
 
 def refused(job=JOB, fingerprint=FINGERPRINT) -> str:
@@ -42,6 +44,8 @@ def test_what_bits_do_not_depend_on_may_change() -> None:
         ({"train": OTHER_DATA}, "train data digest"),
         ({"train": replace(JOB.train, window_blocks=4)}, "train data window_blocks: null → 4"),
         ({"train": None}, "train data rows: 1797 → (none)"),
+        ({"init_from": PRETRAINED}, "init_from.digest: (none) → "),
+        ({"freeze": ("encoder.*",)}, 'freeze: [] → ["encoder.*"]'),
     ],
 )
 def test_another_job_is_refused_whatever_its_numerics(change, said, numerics) -> None:
@@ -113,3 +117,29 @@ def test_a_mixture_goes_on_only_with_the_same_sources_weights_and_epochs() -> No
         with pytest.raises(CheckpointError) as caught:
             check_resume(written, JobFacts.of(replace(job, train=train), FINGERPRINT))
         assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"init_from": None}, "init_from.step: 20 → (none)"),
+        ({"init_from": replace(PRETRAINED, step=30, digest="cd" * 32)}, "init_from.step: 20 → 30"),
+        ({"init_from": replace(PRETRAINED, uri="file:///moved")}, "init_from.uri"),
+        (
+            {"init_from": replace(PRETRAINED, tensors=None)},
+            'init_from.tensors: ["model/a", "model/b"] → null',
+        ),
+        ({"init_from": replace(PRETRAINED, rename={"model/x": "model/a"})}, "init_from.rename: {} → "),
+        ({"freeze": ()}, 'freeze: ["a.*", "b.*"] → []'),
+    ],
+)
+def test_a_job_that_began_otherwise_is_another_job(change, said) -> None:
+    job = replace(JOB, init_from=PRETRAINED, freeze=("b.*", "a.*"))
+    written = Manifest.parse(Manifest.compose(draft({}, 100, job), {}, None).to_bytes())
+    reordered = replace(PRETRAINED, tensors=("model/a", "model/b", "model/a"))
+    check_resume(
+        written, JobFacts.of(replace(job, init_from=reordered, freeze=("a.*", "b.*", "a.*")), FINGERPRINT)
+    )
+    with pytest.raises(CheckpointError) as caught:
+        check_resume(written, JobFacts.of(replace(job, **change), FINGERPRINT))
+    assert said in str(caught.value)

@@ -58,9 +58,9 @@ def test_what_is_not_a_manifest_is_refused(data) -> None:
 def test_nothing_in_it_says_when_where_or_by_how_many_it_was_written() -> None:
     body = json.loads(manifest().to_bytes())
     assert sorted(body) == [
-        "batch_size", "chunks", "data", "epoch", "fingerprint", "format", "job", "max_grad_norm", "numerics",
-        "params", "parent", "recipe", "samples", "scalars", "seed", "sha256", "sources", "state_digest",
-        "step", "tensors", "virtual_ranks",
+        "batch_size", "chunks", "data", "epoch", "fingerprint", "format", "freeze", "init_from", "job",
+        "max_grad_norm", "numerics", "params", "parent", "recipe", "samples", "scalars", "seed", "sha256",
+        "sources", "state_digest", "step", "tensors", "virtual_ranks",
     ]  # fmt: skip
     assert "uri" not in json.dumps(body)
 

@@ -169,6 +169,59 @@ def test_only_parameters_that_are_never_trained_are_frozen():
     assert frozen == {"model/frozen.weight", "model/frozen.bias"}
 
 
+@pytest.mark.parametrize("optimizer", ["AdamW amsgrad", "Adagrad", "momentum"])
+def test_what_a_job_freezes_keeps_its_bits_and_has_no_part_in_an_update(optimizer):
+    frozen = Replica(Toy(optimizer=OPTIMIZERS[optimizer]), 0, CPU, ["conv.*", "*.bias"])
+    before = {key: bytes(raw.data) for key, raw in frozen.raw().items()}
+    after = {key: bytes(raw.data) for key, raw in train(frozen, 3).raw().items()}
+    still = {key for key, spec in frozen.specs().items() if spec.frozen}
+    assert {key for key in still if key.startswith("model/")} == {
+        *("model/conv.weight", "model/conv.bias", "model/norm.bias", "model/head.bias"),
+        *("model/frozen.weight", "model/frozen.bias"),
+    }
+    assert {key: after[key] for key in still} == {key: before[key] for key in still}
+    assert after["model/head.weight"] != before["model/head.weight"]
+    # Adagrad makes a state of every parameter at once, and never touches it where there is no gradient.
+    slots = {key for key in after if key.startswith("optimizer/conv")}
+    assert slots == (still & slots if optimizer == "Adagrad" else set())
+
+
+def test_statistics_of_a_frozen_layer_are_no_parameters_and_go_on():
+    one = Replica(Toy(), 0, CPU, ["norm.*"])
+    before = one.model.norm.running_mean.clone()
+    train(one, 1)
+    assert not one.specs()["model/norm.running_mean"].frozen
+    assert not torch.equal(one.model.norm.running_mean, before)
+
+
+def test_a_tied_parameter_is_frozen_by_each_of_its_names():
+    frozen = {key for key, spec in Replica(Toy(), 0, CPU, ["tied.weight"]).specs().items() if spec.frozen}
+    assert "model/head.weight" in frozen
+
+
+def test_freezing_what_is_not_there_is_refused_with_the_nearest_name_all_at_once():
+    with pytest.raises(RecipeError) as caught:
+        Replica(Toy(), 0, CPU, ["conv.*", "haed.*", "model/conv.weight"])
+    said = str(caught.value)
+    assert "freeze: haed.* matches no parameter; the nearest is head.bias" in said
+    assert "model/conv.weight matches no parameter; the nearest is conv.weight" in said
+    assert "conv.* matches" not in said
+
+
+def test_freezing_everything_leaves_nothing_to_train():
+    with pytest.raises(RecipeError, match="no parameter to train"):
+        Replica(Toy(), 0, CPU, ["*"])
+
+
+def test_an_optimizer_does_not_thaw_what_the_job_freezes():
+    class Thawing(Toy):
+        def build_optimizer(self, model: nn.Module) -> optim.Optimizer:
+            return super().build_optimizer(model.requires_grad_(True))
+
+    with pytest.raises(RecipeError, match="turns requires_grad on again"):
+        Replica(Thawing(), 0, CPU, ["conv.*"])
+
+
 def test_initial_weights_depend_on_the_seed_alone():
     torch.manual_seed(99)
     first = replica().digest()
