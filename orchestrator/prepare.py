@@ -15,6 +15,7 @@ from orchestrator.spec.data import Data, Source, Train
 from workers.checkpoint.compatibility import JobFacts, check_resume
 from workers.checkpoint.load import history
 from workers.checkpoint.manifest import Manifest
+from workers.checkpoint.policy import Best, Retention
 from workers.data.dataset import Dataset
 from workers.data.manifest import Manifest as DataManifest
 from workers.data.mixed import common_schema
@@ -67,12 +68,22 @@ def resolve(spec: JobSpec, job_file: Path) -> TrainJob:
         max_grad_norm=spec.batch.max_grad_norm,
         checkpoint_uri=f"{spec.checkpoint.uri}/{spec.name}" if spec.checkpoint.uri is not None else None,
         checkpoint_every=spec.checkpoint.every,
-        checkpoint_keep=spec.checkpoint.keep,
+        checkpoint_keep=retention(spec),
         numerics=spec.numerics,
         threads=spec.workers.threads,
         device=spec.workers.device,
         decode_processes=spec.data.decode.processes,
         gpu_shared=0 < spec.workers.gpus < 1,
+    )
+
+
+def retention(spec: JobSpec) -> Retention:
+    """Which of the job's checkpoints stay."""
+    best = spec.checkpoint.keep_best
+    return Retention(
+        last=spec.checkpoint.keep,
+        every=spec.checkpoint.keep_every,
+        best=Best(metric=best.metric, mode=best.mode, count=best.count) if best is not None else None,
     )
 
 

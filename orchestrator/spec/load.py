@@ -19,7 +19,7 @@ from workers.errors import InputError
 
 FILE_BYTES_MAX = 1_000_000
 #: The sections that rules between sections read.
-SECTIONS = frozenset({"batch", "workers", "data", "stop", "evaluate"})
+SECTIONS = frozenset({"batch", "workers", "data", "stop", "evaluate", "checkpoint"})
 
 
 @dataclass(kw_only=True)

@@ -11,6 +11,7 @@ from workers.checkpoint.export import export
 from workers.checkpoint.layout import plan_chunks
 from workers.checkpoint.load import history, read_manifest, restore, verify
 from workers.checkpoint.objects import chunk_name
+from workers.checkpoint.policy import Retention
 from workers.checkpoint.retention import prune
 from workers.checkpoint.save import commit, write_chunks
 from workers.checkpoint.tensors import TensorSpec
@@ -54,7 +55,7 @@ def test_restores_past_damage_prunes_and_exports(store, tmp_path) -> None:
     found, tensors, notes = restore(store)
     assert (found.step, tensors) == (2, fill(SPECS, 2))
     assert [note.where for note in notes] == [store.url(altered)]
-    assert prune(store, 2).steps == (1,)
+    assert prune(store, Retention(last=2)).steps == (1,)
     assert verify(store, found) == []
     export(store, found, tmp_path / "out.safetensors")
     assert found.state_digest.encode() in (tmp_path / "out.safetensors").read_bytes()

@@ -68,6 +68,7 @@ PURE = [
     "workers/data/schedule.py",
     "workers/data/stream.py",
     "workers/checkpoint/layout.py",
+    "workers/checkpoint/policy.py",
 ]
 IMPURE_MODULES = {
     *("time", "datetime", "random", "secrets", "uuid"),

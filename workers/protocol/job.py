@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
+
+from workers.checkpoint.policy import Retention
 
 Json = Any
 
@@ -70,7 +72,7 @@ class TrainJob:
     max_grad_norm: float | None = None
     checkpoint_uri: str | None = None  # this job's own folder: manifests/ and chunks/ live in it
     checkpoint_every: int | None = None  # steps
-    checkpoint_keep: int = 3
+    checkpoint_keep: Retention = field(default_factory=Retention)
     numerics: Numerics = Numerics.ELASTIC
     threads: int = 1  # CPU threads of one worker; part of the numerics
     device: str = "cpu"  # "cpu" or "cuda"
