@@ -68,6 +68,7 @@ PURE = [
     "workers/data/schedule.py",
     "workers/data/stream.py",
     "workers/checkpoint/layout.py",
+    "workers/checkpoint/measure.py",
     "workers/checkpoint/policy.py",
 ]
 IMPURE_MODULES = {
