@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from workers.storage import Store
 
 app = typer.Typer(help="List, inspect, check, compare, export and prune checkpoints.", no_args_is_help=True)
-app.command()(diff)
-app.command()(prune)
 
 Uri = Annotated[str, typer.Argument(help="A job's checkpoint folder: a URI or a plain path.")]
 Step = Annotated[int | None, typer.Option(min=0, help="Which checkpoint; the newest if not given.")]
@@ -151,6 +149,10 @@ def export(
         return
     for name, value in result.items():
         typer.echo(f"{name.replace('_', ' '):<14} {value}")
+
+
+app.command()(diff)
+app.command()(prune)
 
 
 def _store(uri: str) -> Store:

@@ -84,14 +84,12 @@ def measure(dtype: str, a: memoryview, b: memoryview) -> Measured:
 
 def _numbers(dtype: str, bits: Array) -> Array | None:
     """What the bits stand for, in double precision; None for types that numpy does not know."""
-    if dtype not in _NUMBERS and dtype != "BF16":
-        return None
     if dtype == "BF16":  # the upper half of a float32
-        values = (bits.astype("<u4") << 16).view("<f4")
-    else:
-        values = bits.view(_NUMBERS[dtype])
+        bits, dtype = bits.astype("<u4") << 16, "F32"
+    if dtype not in _NUMBERS:
+        return None
     with np.errstate(invalid="ignore"):  # NaN of some kinds
-        return values.astype(np.complex128 if dtype == "C64" else np.float64)
+        return bits.view(_NUMBERS[dtype]).astype(np.complex128 if dtype == "C64" else np.float64)
 
 
 def _distance(dtype: str, u: Array, v: Array) -> Array:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -22,6 +22,7 @@ def view(array: np.ndarray) -> memoryview:
         )
     )
 )
+@settings(deadline=None)
 def test_what_differs_and_by_how_much_is_what_plain_numbers_say(arrays) -> None:
     a, b = arrays
     name = {"f": "F", "i": "I", "u": "U"}[a.dtype.kind] + str(8 * a.dtype.itemsize)
@@ -41,6 +42,7 @@ def test_what_differs_and_by_how_much_is_what_plain_numbers_say(arrays) -> None:
 
 
 @given(hnp.arrays(np.uint16, 6), hnp.arrays(np.uint16, 6))
+@settings(deadline=None)
 def test_bfloat16_is_what_torch_says_it_is(a, b) -> None:
     found = measure("BF16", view(a), view(b))
     x, y = (torch.from_numpy(array.copy()).view(torch.bfloat16).double().numpy() for array in (a, b))

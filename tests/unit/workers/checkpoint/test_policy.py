@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.checkpoint.policy import Best, Retention, staying
@@ -28,6 +28,7 @@ def folders(draw):
 
 
 @given(POLICIES, folders())
+@settings(deadline=None)
 def test_each_rule_keeps_what_it_promises_and_nothing_else_stays(keep, folder) -> None:
     steps, sound, metrics = folder
     stays = staying(keep, steps, sound, metrics)
@@ -50,6 +51,7 @@ def test_each_rule_keeps_what_it_promises_and_nothing_else_stays(keep, folder) -
 
 
 @given(POLICIES, folders())
+@settings(deadline=None)
 def test_keeping_twice_is_keeping_once(keep, folder) -> None:
     steps, sound, metrics = folder
     stays = staying(keep, steps, sound, metrics)
@@ -57,6 +59,7 @@ def test_keeping_twice_is_keeping_once(keep, folder) -> None:
 
 
 @given(POLICIES, folders(), st.integers(61, 99))
+@settings(deadline=None)
 def test_a_new_checkpoint_never_brings_back_what_was_let_go(keep, folder, step) -> None:
     steps, sound, metrics = folder
     before = staying(keep, steps, sound, metrics)
