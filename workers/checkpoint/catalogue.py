@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from workers.checkpoint.load import read_manifest
@@ -56,12 +56,16 @@ class Catalogue:
         self._known = {listed[step]: entry for step, entry in found.items() if entry.chunks is not None}
         return found
 
-    def metrics(self, steps: Iterable[int]) -> dict[int, Metrics]:
+    def metrics(self, steps: Collection[int]) -> dict[int, Metrics]:
         """What is known of the evaluation after each of these steps."""
-        self._metrics = {
-            step: self._metrics.get(step) or metrics_of(read_sidecar(self._store, step)) for step in steps
-        }
-        return self._metrics
+        found = dict(self._metrics)
+        for step in steps:
+            if step not in found:
+                found[step] = metrics_of(read_sidecar(self._store, step))
+        found = {step: found[step] for step in steps}
+        newest = max(found, default=None)  # its sidecar may still be on its way
+        self._metrics = {step: metrics for step, metrics in found.items() if metrics or step != newest}
+        return found
 
     def _read(self, step: int) -> Entry:
         try:

@@ -267,3 +267,16 @@ def test_manifests_that_were_read_once_are_not_read_again(tmp_path, monkeypatch)
     assert read == ["manifests/000000000004.json"]
     flip(tmp_path / "manifests/000000000002.json", 60)
     assert catalogue.entries()[2].chunks is None
+
+
+def test_metrics_that_were_read_once_are_not_read_again(tmp_path, monkeypatch) -> None:
+    store = folder_store(tmp_path)
+    save_steps(store, [1, 2, 3])
+    (tmp_path / "sidecars/000000000001.json").write_text('{"metrics": {"loss": 0.5, "name": "x"}}')
+    catalogue, read, get = Catalogue(store), [], Store.get
+    monkeypatch.setattr(Store, "get", lambda self, name: read.append(name) or get(self, name))
+    assert catalogue.metrics([1, 2, 3]) == {1: {"loss": 0.5}, 2: {}, 3: {}}
+    (tmp_path / "sidecars/000000000003.json").write_text('{"metrics": {"loss": 0.25}}')
+    del read[:]
+    assert catalogue.metrics([1, 2, 3]) == {1: {"loss": 0.5}, 2: {}, 3: {"loss": 0.25}}
+    assert read == ["sidecars/000000000003.json"], "that of the newest may have been on its way"
