@@ -9,17 +9,22 @@ from orchestrator.gang.commands import Commit
 from workers.checkpoint.committer import Committer
 from workers.checkpoint.load import history, newest, read_manifest, verify
 from workers.checkpoint.manifest import Manifest
+from workers.checkpoint.policy import Metrics, Retention
 from workers.errors import CheckpointError
+from workers.protocol import Evaluated
 from workers.storage import Store
 
 
 class JobCheckpoints:
     """The only writer of a job's manifests; see `orchestrator.supervisor.Checkpointing`.
 
+    It is one of the supervisor's observers too: what an evaluation gave is noted beside the checkpoint of its
+    step, where retention finds it again.
+
     Args:
         uri: the job's checkpoint folder; None for a job that saves nothing.
         resume_step: the checkpoint that the job goes on from, if any.
-        keep: how many of the newest checkpoints stay.
+        keep: which checkpoints stay.
         sidecar: what to note beside each checkpoint about this run.
         workers_at_work: somebody may be saving at this moment, so what nobody refers to is left alone.
     """
@@ -29,12 +34,13 @@ class JobCheckpoints:
         uri: str | None,
         *,
         resume_step: int | None,
-        keep: int,
+        keep: Retention,
         sidecar: Mapping[str, Any],
         workers_at_work: bool = False,
     ) -> None:
         self._store = Store(uri) if uri is not None else None
         self._keep, self._sidecar = keep, sidecar
+        self._evaluated: dict[int, Metrics] = {}  # by step, those that are not committed yet
         if self._store is not None:
             if workers_at_work:
                 parent, _ = newest(self._store)
@@ -52,7 +58,14 @@ class JobCheckpoints:
     def commit(self, command: Commit) -> None:
         """See `orchestrator.supervisor.Checkpointing.commit`."""
         if self._store is not None:
-            self._committer.commit(command.draft, command.chunks)
+            self._committer.commit(command.draft, command.chunks, self._evaluated.get(command.step))
+            for step in [step for step in list(self._evaluated) if step <= command.step]:
+                del self._evaluated[step]
+
+    def happened(self, what: object) -> None:
+        """See `orchestrator.supervisor.Observer`. Workers evaluate a step before they save it."""
+        if isinstance(what, Evaluated) and self._store is not None:
+            self._evaluated[what.step] = what.metrics
 
     def recall(self) -> int | None:
         """See `orchestrator.supervisor.Checkpointing.recall`."""

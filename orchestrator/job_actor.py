@@ -116,7 +116,13 @@ class JobActor:
         timeline = Timeline(assignment.since, assignment.phases)
         timeline.mark("supervisor start")
         self._board.started(timeline.phases)
-        self._books = Bookkeeper(self._board, timeline, [self._keep], assignment.job.checkpoint_uri)
+        self._books = Bookkeeper(
+            self._board,
+            timeline,
+            [self._keep],
+            assignment.job.checkpoint_uri,
+            assignment.job.checkpoint_keep.best,
+        )
         for note in assignment.notes:
             self._books.note(note)
         self._crew = RayCrew(
@@ -193,7 +199,7 @@ class JobActor:
             workers=assignment.workers,
             resume_step=checkpoints.newest_step,
             checkpointing=checkpoints,
-            observers=[self._books],
+            observers=[checkpoints, self._books],
             aside=self._do_aside,
             inbox=self._inbox,
         )
@@ -201,6 +207,8 @@ class JobActor:
             return supervisor.run()
         memories = self._crew.adopt()
         self._books.adopted(memories)
+        for event in (event for memory in memories for event in memory.events):
+            checkpoints.happened(event)
         return supervisor.run(memories)
 
     def _do_aside(self, work: Work, then: Callable[[GangEvent], None]) -> None:

@@ -17,6 +17,7 @@ from orchestrator.spec.fields import seconds
 from workers.checkpoint.compatibility import JobFacts, check_resume
 from workers.checkpoint.load import history
 from workers.checkpoint.manifest import Manifest
+from workers.checkpoint.policy import Best, Retention
 from workers.data.dataset import Dataset
 from workers.data.manifest import Manifest as DataManifest
 from workers.data.mixed import common_schema
@@ -79,7 +80,7 @@ def resolve(spec: JobSpec, job_file: Path, *, fresh: bool = False) -> TrainJob:
         checkpoint_uri=folder,
         checkpoint_every=every if isinstance(every, int) else None,
         checkpoint_seconds=seconds(every) if isinstance(every, str) else None,
-        checkpoint_keep=spec.checkpoint.keep,
+        checkpoint_keep=retention(spec),
         checkpoint_waits=spec.checkpoint.if_busy == "wait",
         checkpoint_patience=seconds(spec.checkpoint.patience),
         numerics=spec.numerics,
@@ -87,6 +88,16 @@ def resolve(spec: JobSpec, job_file: Path, *, fresh: bool = False) -> TrainJob:
         device=spec.workers.device,
         decode_processes=spec.data.decode.processes,
         gpu_shared=0 < spec.workers.gpus < 1,
+    )
+
+
+def retention(spec: JobSpec) -> Retention:
+    """Which of the job's checkpoints stay."""
+    best = spec.checkpoint.keep_best
+    return Retention(
+        last=spec.checkpoint.keep,
+        every=spec.checkpoint.keep_every,
+        best=Best(metric=best.metric, mode=best.mode, count=best.count) if best is not None else None,
     )
 
 

@@ -24,7 +24,7 @@ from orchestrator.sessions import Session, announced
 from orchestrator.spec import JobSpec
 from workers.checkpoint.retention import erase
 from workers.errors import InputError, UnreachableError
-from workers.protocol import TrainJob
+from workers.protocol import DataMixture, TrainJob
 from workers.storage import Store
 
 if TYPE_CHECKING:
@@ -195,8 +195,19 @@ def _assignment(run: Run, cluster: Cluster, notes: tuple[str, ...], address: str
         phases=run.timeline.phases,
         since=run.timeline.since,
         metrics_address=address,
-        sidecar={"workers": workers, "nodes": sorted(cluster.nodes.values()), "began": time.time()},
+        sidecar={
+            "workers": workers,
+            "nodes": sorted(cluster.nodes.values()),
+            "began": time.time(),
+            "train": _addresses(run.job),
+        },
     )
+
+
+def _addresses(job: TrainJob) -> list[str]:
+    """Where the training data are, a URI for each data set."""
+    sources = job.train.sources if isinstance(job.train, DataMixture) else (job.train,)
+    return [source.uri for source in sources if source is not None]
 
 
 def _check_room(count: int, each: Resources, cluster: Cluster) -> None:

@@ -24,6 +24,7 @@ from workers.protocol import (
     Beat,
     Broken,
     CheckpointCommitted,
+    Evaluated,
     Event,
     Failed,
     Finished,
@@ -179,6 +180,7 @@ def launch(
 def _supervise(job: TrainJob, crew: Crew, ids: tuple[str, ...], resume_step: int | None) -> Iterator[Event]:
     ready: dict[str, Ready] = {}
     saves: dict[int, list[Saved]] = {}
+    metrics: dict[int, Mapping[str, float]] = {}
     ended: set[str] = set()
     broken: Broken | None = None
     committer = _committer(job, resume_step)
@@ -194,10 +196,12 @@ def _supervise(job: TrainJob, crew: Crew, ids: tuple[str, ...], resume_step: int
                     ready[news.worker] = news
                     if len(ready) == len(ids):
                         _tell_all(crew, ids, _membership(job, ids, ready, resume_step))
+                case Evaluated():  # before it is saved
+                    metrics[news.step] = news.metrics
                 case Saved():
                     saves.setdefault(news.step, []).append(news)
                     if len(saves[news.step]) == len(ids) and committer is not None:
-                        _commit(committer, saves.pop(news.step))
+                        _commit(committer, saves.pop(news.step), metrics.pop(news.step, None))
                         _tell_all(crew, ids, CheckpointCommitted(step=news.step))
                 case Failed():
                     raise JobFailed("\n".join(filter(None, [news.trace, news.message])))
@@ -238,9 +242,10 @@ def _committer(job: TrainJob, resume_step: int | None) -> Committer | None:
     return Committer(store, parent=parent, keep=job.checkpoint_keep)
 
 
-def _commit(committer: Committer, reports: Sequence[Saved]) -> None:
+def _commit(committer: Committer, reports: Sequence[Saved], metrics: Mapping[str, float] | None) -> None:
     draft = next(report.draft for report in reports if report.draft is not None)
-    committer.commit(draft, {number: chunk for report in reports for number, chunk in report.chunks.items()})
+    chunks = {number: chunk for report in reports for number, chunk in report.chunks.items()}
+    committer.commit(draft, chunks, metrics)
 
 
 def _obey(worker: Worker, connection: Connection) -> None:

@@ -7,6 +7,7 @@ errors are the same everywhere. Never fork after a store was opened: the client'
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import secrets
@@ -21,7 +22,7 @@ from workers.storage_clients import clients
 from workers.storage_errors import AlreadyExists, Changed, NotFound, translate
 
 if TYPE_CHECKING:
-    from obstore import GetOptions
+    from obstore import GetOptions, ObjectMeta
 
 __all__ = ["AlreadyExists", "Changed", "NotFound", "ObjectInfo", "Store", "as_uri", "local_path"]
 
@@ -33,11 +34,19 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectInfo:
-    """One stored object: its name relative to the store's root, its size in bytes, its entity tag."""
+    """One stored object.
+
+    Attributes:
+        name: relative to the store's root.
+        size: in bytes.
+        etag: its entity tag.
+        modified: when it was written last, in seconds since the epoch, by the store's clock.
+    """
 
     name: str
     size: int
     etag: str
+    modified: float
 
 
 class Store:
@@ -120,11 +129,10 @@ class Store:
         self._write(name, data, create=True)
 
     def head(self, name: str) -> ObjectInfo:
-        """Size and entity tag of an object."""
+        """What the store says of an object. S3 rounds times down to seconds here, and not in listings."""
         import obstore
 
-        meta = self._call(name, lambda: obstore.head(self._client, self._path(name)))
-        return ObjectInfo(name=name, size=meta["size"], etag=meta["e_tag"] or "")
+        return _info(name, self._call(name, lambda: obstore.head(self._client, self._path(name))))
 
     def exists(self, name: str) -> bool:
         """Whether the object is there."""
@@ -142,7 +150,7 @@ class Store:
         found = self._call(folder, lambda: obstore.list(self._client, under or None).collect())
         strip = len(self._prefix) + 1 if self._prefix else 0
         for meta in sorted(found, key=lambda meta: meta["path"]):
-            yield ObjectInfo(name=meta["path"][strip:], size=meta["size"], etag=meta["e_tag"] or "")
+            yield _info(meta["path"][strip:], meta)
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects; one that is already gone is not an error."""
@@ -155,17 +163,23 @@ class Store:
             except NotFound:
                 continue
 
-    def remove_unfinished(self, folder: str = "") -> int:
-        """Remove what writers that were killed have left below `folder`; returns how many files.
+    def unfinished(self, folder: str = "", *, before: float = math.inf) -> tuple[str, ...]:
+        """Names of files below `folder` that writers did not finish, nor touch after `before`.
 
-        Never while anybody writes there: a file that is being written looks the same. Only local folders have
-        such files; an S3 upload is there whole or not at all.
+        `before` is in seconds since the epoch. One that is being written looks like one whose writer was
+        killed. Only local folders have such files; an S3 upload is there whole or not at all.
         """
         if self._folder is None:
-            return 0
-        left = [path for path in (self._folder / folder).rglob("*#*") if _UNFINISHED.search(path.name)]
-        for path in left:
-            self._call(path.name, lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
+            return ()
+        left = (path for path in (self._folder / folder).rglob("*#*") if _UNFINISHED.search(path.name))
+        return tuple(str(path.relative_to(self._folder)) for path in left if _modified(path) <= before)
+
+    def remove_unfinished(self, folder: str = "", *, before: float = math.inf) -> int:
+        """Remove these files; returns how many. Without `before`, never while anybody writes there."""
+        left = self.unfinished(folder, before=before)
+        for name in left:
+            path = local_path(self.uri) / name
+            self._call(name, lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
         return len(left)
 
     def _path(self, name: str) -> str:
@@ -188,6 +202,19 @@ class Store:
             return call()
         except (BaseError, OSError) as error:
             raise translate(error, self.url(name)) from error
+
+
+def _info(name: str, meta: ObjectMeta) -> ObjectInfo:
+    modified = meta["last_modified"].timestamp()
+    return ObjectInfo(name=name, size=meta["size"], etag=meta["e_tag"] or "", modified=modified)
+
+
+def _modified(path: Path) -> float:
+    """As `ObjectInfo.modified`, whole microseconds."""
+    try:
+        return path.stat().st_mtime_ns // 1000 / 10**6
+    except FileNotFoundError:  # finished meanwhile
+        return math.nan
 
 
 def as_uri(text: str) -> str:

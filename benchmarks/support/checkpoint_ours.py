@@ -13,6 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from workers.checkpoint.objects import manifest_name
+from workers.checkpoint.policy import Retention
 from workers.processes import launch
 from workers.protocol import Activity, Saved, StepDone, TrainJob
 from workers.storage import Store, local_path
@@ -27,7 +28,7 @@ def main() -> None:
         name="large", recipe="large_state:LargeState", params={},
         sources={SOURCE.name: SOURCE.read_bytes()}, source_folder=str(SOURCE.parent),
         seed=0, virtual_ranks=WORKERS, batch_size=WORKERS, steps=steps, train=None,
-        checkpoint_uri=uri, checkpoint_every=every, checkpoint_keep=1, checkpoint_waits=True,
+        checkpoint_uri=uri, checkpoint_every=every, checkpoint_keep=Retention(last=1), checkpoint_waits=True,
     )  # fmt: skip
     done: dict[str, dict[int, float]] = defaultdict(dict)
     stood: dict[str, dict[int, float]] = defaultdict(dict)

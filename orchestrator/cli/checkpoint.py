@@ -1,4 +1,4 @@
-"""`lockstep checkpoint`: list, inspect, check and export what jobs have saved."""
+"""`lockstep checkpoint`: list, inspect, check, compare, export and prune what jobs have saved."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli import checkpoint_view as view
+from orchestrator.cli.checkpoint_diff import diff
+from orchestrator.cli.checkpoint_prune import prune
 
 if TYPE_CHECKING:
     from workers.checkpoint.manifest import Manifest
     from workers.errors import CheckpointError
     from workers.storage import Store
 
-app = typer.Typer(help="List, inspect, check and export checkpoints.", no_args_is_help=True)
+app = typer.Typer(help="List, inspect, check, compare, export and prune checkpoints.", no_args_is_help=True)
 
 Uri = Annotated[str, typer.Argument(help="A job's checkpoint folder: a URI or a plain path.")]
 Step = Annotated[int | None, typer.Option(min=0, help="Which checkpoint; the newest if not given.")]
@@ -36,17 +38,45 @@ def list_all(uri: Uri, as_json: Json = False) -> None:
 
 
 @app.command()
-def show(uri: Uri, step: Step = None, as_json: Json = False) -> None:
-    """Show what a checkpoint says: where it comes from and what it holds."""
+def show(
+    uri: Uri,
+    step: Step = None,
+    samples: Annotated[
+        bool,
+        typer.Option("--samples", help="Print the samples of this step instead, of any up to the newest."),
+    ] = False,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="Where the training data are now; once for each data set of a mixture."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a checkpoint says: where it comes from, back to step 0, and what it holds."""
+    from orchestrator.cli.step_samples import print_samples
+    from workers.checkpoint.lineage import lineage
+    from workers.checkpoint.sidecar import read_sidecar
+
     store = _job(uri)
-    manifest = _manifest(store, step)
-    if as_json:
-        typer.echo(
-            json.dumps({"uri": store.uri, "sidecar": view.sidecar(store, manifest), **manifest.json()})
-        )
+    if samples:
+        print_samples(store, step, data, as_json)
         return
-    for name, value in view.facts(store, manifest).items():
+    manifest = _manifest(store, step)
+    sidecar = read_sidecar(store, manifest.step)
+    sidecar.pop("ancestors", None)  # part of the lineage
+    chain = lineage(store, manifest)
+    if as_json:
+        found = {
+            "uri": store.uri,
+            "sha256": manifest.digest,
+            "sidecar": sidecar,
+            "lineage": view.chain(chain),
+        }
+        typer.echo(json.dumps({**manifest.json(), **found}))
+        return
+    for name, value in view.facts(store, manifest, sidecar).items():
         typer.echo(f"{name:<14} {value}")
+    for line in view.chain_lines(chain):
+        typer.echo(f"{'':<14} {line}")
     view.print_table(view.tensors(manifest))
 
 
@@ -81,21 +111,36 @@ def verify(
 @app.command()
 def export(
     uri: Uri,
-    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="The file to write: OUT.pt or OUT.pth for torch.load, any other name for safetensors.",
+        ),
+    ],
     step: Step = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Only tensors whose keys begin like this, such as model/; * and ? are wild."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a checkpoint as one safetensors file, from which anyone can recompute the state digest."""
+    """Write a checkpoint as one file, of safetensors or a state dict for torch.load(weights_only=True).
+
+    Keys are those that `show` prints. From a whole safetensors file anyone can recompute the state digest.
+    """
+    from workers.checkpoint.export import chosen
     from workers.checkpoint.export import export as write
 
     store = _job(uri)
     manifest = _manifest(store, step)
-    write(store, manifest, out)
+    keys = chosen(manifest, only or [])
+    write(store, manifest, out, keys)
     result = {
         "uri": store.uri,
         "step": manifest.step,
         "out": str(out),
-        "tensors": len(manifest.tensors),
+        "tensors": len(keys),
         "bytes": out.stat().st_size,
         "state_digest": manifest.state_digest,
     }
@@ -104,6 +149,10 @@ def export(
         return
     for name, value in result.items():
         typer.echo(f"{name.replace('_', ' '):<14} {value}")
+
+
+app.command()(diff)
+app.command()(prune)
 
 
 def _store(uri: str) -> Store:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from workers.checkpoint.lineage import Lineage
     from workers.checkpoint.manifest import Manifest
     from workers.storage import Store
 
@@ -41,27 +43,15 @@ def overview(store: Store) -> list[dict[str, Any]]:
     return entries
 
 
-def sidecar(store: Store, manifest: Manifest) -> dict[str, Any]:
-    """What was noted about the run that wrote it; nothing depends on it, so it may be missing."""
-    from workers.checkpoint.objects import sidecar_name
-    from workers.storage import NotFound
-
-    try:
-        return dict(json.loads(store.get(sidecar_name(manifest.step))))
-    except (NotFound, ValueError):
-        return {}
-
-
-def facts(store: Store, manifest: Manifest) -> dict[str, str]:
+def facts(store: Store, manifest: Manifest, sidecar: Mapping[str, Any]) -> dict[str, str]:
     """What a checkpoint says, by name."""
     from orchestrator.cli.format import size
 
-    parent = manifest.parent
     return {
         "uri": store.uri,
         "job": manifest.job,
         "step": f"{manifest.step}, epoch {manifest.epoch}, {manifest.samples:,} samples",
-        "parent": f"step {parent.step}, manifest {parent.sha256}" if parent else "none: the first of its run",
+        "manifest": manifest.digest,
         "state digest": manifest.state_digest,
         "size": f"{size(manifest.nbytes)} in {len(manifest.chunks)} chunks",
         "recipe": manifest.recipe,
@@ -74,8 +64,27 @@ def facts(store: Store, manifest: Manifest) -> dict[str, str]:
         "frozen": ", ".join(manifest.freeze) or "nothing by the job",
         "data": json.dumps(manifest.data),
         "environment": json.dumps(manifest.fingerprint),
-        "noted": json.dumps(sidecar(store, manifest)),
+        "noted": json.dumps(sidecar),
+        "comes from": "its ancestors, the nearest first",
     }
+
+
+def chain(found: Lineage) -> dict[str, Any]:
+    """A checkpoint's ancestors, as JSON."""
+    links = [{"step": link.step, "sha256": link.sha256, "state": link.state.value} for link in found.links]
+    return {"ancestors": links, "whole": found.whole}
+
+
+def chain_lines(found: Lineage) -> list[str]:
+    """A checkpoint's ancestors, a line each, the nearest first, and where the chain ends."""
+    words = {
+        "intact": "is here, as its child names it",
+        "gone": "is not kept any more",
+        "another": "ANOTHER checkpoint is here under its step",
+        "altered": "its manifest is here and ALTERED",
+    }
+    lines = [f"step {link.step:>8}  {link.sha256[:16]}  {words[link.state]}" for link in found.links]
+    return [*lines, "step        0" if found.whole else "what was before is not known here"]
 
 
 def listing(job: dict[str, Any]) -> Table:

@@ -13,7 +13,8 @@ from orchestrator.records.scoreboard import Scoreboard
 from orchestrator.records.steplog import Entry, EventEntry, Kind
 from orchestrator.records.timeline import Timeline
 from orchestrator.supervisor import Happening
-from workers.protocol import Event, Formed, Lost, Memory, Placed, Stacks, StandsBy
+from workers.checkpoint.policy import Best
+from workers.protocol import Evaluated, Event, Formed, Lost, Memory, Placed, Stacks, StandsBy
 
 
 class Bookkeeper:
@@ -24,6 +25,7 @@ class Bookkeeper:
         timeline: closed when the first generation has formed.
         sinks: take each entry of the job's history.
         checkpoint_uri: the job's checkpoint folder.
+        keep_best: the checkpoints that should stay for a metric.
     """
 
     def __init__(
@@ -32,9 +34,11 @@ class Bookkeeper:
         timeline: Timeline,
         sinks: Sequence[Callable[[Entry], None]],
         checkpoint_uri: str | None,
+        keep_best: Best | None = None,
     ) -> None:
         self._board, self._timeline, self._sinks = board, timeline, sinks
         self._checkpoint_uri = checkpoint_uri
+        self._keep_best = keep_best
         self._placed = self._formed = False
         self._failing: int | None = None  # a step whose manifest could not be written
 
@@ -76,6 +80,8 @@ class Bookkeeper:
             if isinstance(what, Formed) and not self._formed:
                 self._formed = True
                 self._mark("workers start")
+            if isinstance(what, Evaluated):
+                self._check_metric(what)
             self._tell(self._board.observe(what, now))
             return
         match what:
@@ -123,6 +129,15 @@ class Bookkeeper:
             self._tell(self._board.lost(what.worker, now, cause="hang", reason=what.why))
         else:
             self._tell(self._board.dismissed(what.worker, now, reason=what.why))
+
+    def _check_metric(self, what: Evaluated) -> None:
+        """A metric that does not exist would keep nothing, and nobody would notice before it is missed."""
+        best, self._keep_best = self._keep_best, None  # said once
+        if best is not None and best.metric not in what.metrics:
+            there = ", ".join(sorted(what.metrics)) or "nothing"
+            self.note(
+                f"checkpoint.keep_best keeps nothing: there is no metric {best.metric}; there is {there}"
+            )
 
     def _event(self, kind: Kind, reason: str, *, worker: str | None = None, cause: str | None = None) -> None:
         step = self._board.status.step

@@ -109,6 +109,14 @@ class Workers(Section):
         return "cuda" if self.gpus > 0 else "cpu"
 
 
+class KeepBest(Section):
+    """Checkpoints that stay for their metric."""
+
+    metric: str = Field(description="As the recipe's `evaluate` names it.")
+    mode: Literal["min", "max"] = Field(description="Which values are better.")
+    count: Count = Field(default=1, description="How many of the best.")
+
+
 class Checkpoint(Section):
     """Where the job's state is saved, and how often."""
 
@@ -127,6 +135,12 @@ class Checkpoint(Section):
         "before the job takes the store for broken.",
     )
     keep: Count = Field(default=3, description="Newest checkpoints that are kept.")
+    keep_every: Steps | None = Field(
+        default=None, description="Checkpoints whose step is a multiple of this are kept for ever."
+    )
+    keep_best: KeepBest | None = Field(
+        default=None, description="Checkpoints with the best values of a metric are kept."
+    )
 
     @model_validator(mode="after")
     def _every_needs_uri(self) -> Self:
@@ -198,6 +212,10 @@ def misfits(sections: Mapping[str, Any]) -> list[tuple[tuple[str, ...], Pydantic
     if data and data.eval is None and sections.get("evaluate"):
         fix = "add data.eval.uri, or leave out evaluate"
         found.append((("evaluate",), broken("there is no held-out set to evaluate", fix=fix)))
+    checkpoint = sections.get("checkpoint")
+    if checkpoint and checkpoint.keep_best and "evaluate" in sections and sections["evaluate"] is None:
+        fix = "add evaluate.every, or leave out keep_best"
+        found.append((("checkpoint", "keep_best"), broken("nothing is evaluated", fix=fix)))
     stop = sections.get("stop")
     if data and data.train is None and stop and stop.epochs:
         fix = "add data.train.uri, or use stop.steps"

@@ -12,6 +12,7 @@ from workers.checkpoint.committer import Committer
 from workers.checkpoint.layout import assign, plan_chunks
 from workers.checkpoint.load import chunk_sizes, history, read_manifest, restore, verify
 from workers.checkpoint.objects import chunk_name, cut_from
+from workers.checkpoint.policy import Retention
 from workers.checkpoint.save import write_chunks
 from workers.checkpoint.tensors import TensorSpec
 from workers.storage import Store
@@ -22,7 +23,7 @@ SPECS = {
     "optimizer/a/step": TensorSpec(dtype="F32", shape=()),
 }
 STEPS = range(1, 5)
-KEEP = 2
+KEEP = Retention(last=2)
 
 
 class Killed(BaseException):
@@ -90,7 +91,7 @@ def test_wherever_it_is_killed_the_run_ends_with_the_files_of_an_undisturbed_one
         train(folder, world=3)
         check(folder)
         store = folder_store(folder)
-        Committer(store, parent=None, keep=KEEP)  # what begins a run sweeps
+        Committer(store, parent=None, keep=KEEP, grace_seconds=0)  # what begins a run sweeps
         named = {chunk.sha256 for step in history(store) for chunk in read_manifest(store, step).chunks}
         assert chunk_sizes(store).keys() == {chunk_name(sha256) for sha256 in named}
         assert commits(undisturbed).items() <= commits(objects(folder)).items()

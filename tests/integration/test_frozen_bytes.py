@@ -15,6 +15,7 @@ from tests.support.events import train_job
 from tests.support.residents import Residents
 from workers.checkpoint.load import chunk_sizes, history, read_manifest, verify
 from workers.checkpoint.objects import chunk_name, manifest_name
+from workers.checkpoint.policy import Retention
 from workers.processes import launch
 from workers.protocol import InitFrom, TrainJob
 
@@ -62,7 +63,7 @@ def job(folder: Path, optimizer: str, **changes: object) -> TrainJob:
         steps=SAVES,
         checkpoint_uri=folder.as_uri(),
         checkpoint_every=1,
-        checkpoint_keep=100,
+        checkpoint_keep=Retention(last=100),
         **changes,
     )
 

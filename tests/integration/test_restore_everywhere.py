@@ -15,6 +15,7 @@ from orchestrator.spec import load_job
 from tests.support.bits_jobs import STEPS_PER_EPOCH, BitsJob
 from tests.support.residents import Residents
 from workers.checkpoint.load import history
+from workers.checkpoint.sidecar import metrics_of, read_sidecar
 from workers.processes import launch
 from workers.protocol import Evaluated, Finished, Saved, StepDone, TrainJob
 from workers.storage import Store
@@ -68,6 +69,18 @@ def undisturbed(job: TrainJob, residents: Residents) -> Told:
     assert [*told.steps] == [*range(1, STEPS + 1)]
     assert told.digest is not None
     return told
+
+
+def test_what_an_evaluation_gave_stands_beside_the_checkpoint_of_its_step(
+    job: TrainJob, undisturbed: Told
+) -> None:
+    assert job.checkpoint_uri is not None
+    store = Store(job.checkpoint_uri)
+    noted = {step: metrics_of(read_sidecar(store, step)) for step in history(store)}
+    assert {step: metrics for step, metrics in noted.items() if metrics} == {
+        step: metrics for step, metrics in undisturbed.evaluations.items() if step % 4 == 0
+    }, "the last step was saved before it was evaluated"
+    assert len(undisturbed.evaluations) == STEPS // 4 + 1
 
 
 @pytest.mark.parametrize("step", range(STEPS))

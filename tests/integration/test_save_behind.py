@@ -15,6 +15,7 @@ from tests.support.fault_proxy import Fault, fault_proxy
 from tests.support.residents import Residents
 from tests.support.s3 import S3Server
 from workers.checkpoint.load import history, read_manifest, verify
+from workers.checkpoint.policy import Retention
 from workers.processes import JobFailed, launch
 from workers.protocol import Event, Finished, Saved, SaveFailing, SaveSkipped, StepDone, TrainJob
 from workers.storage import Store
@@ -46,8 +47,8 @@ class Net(Recipe):
 def job(uri: str, **changes: object) -> TrainJob:
     fields = {
         "recipe": "net_recipe:Net", "sources": {"net_recipe.py": RECIPE}, "source_folder": None,
-        "steps": STEPS, "checkpoint_uri": uri, "checkpoint_every": EVERY, "checkpoint_keep": 100,
-        "checkpoint_waits": True,
+        "steps": STEPS, "checkpoint_uri": uri, "checkpoint_every": EVERY, "checkpoint_waits": True,
+        "checkpoint_keep": Retention(last=100),
     }  # fmt: skip
     return train_job(**{**fields, **changes})
 
@@ -155,7 +156,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_does_not_stop_training(small_disk, stage, calm):
     trouble = Trouble((small_disk / "filler").unlink)
-    patient = job(small_disk.as_uri(), checkpoint_waits=False, checkpoint_keep=1)
+    patient = job(small_disk.as_uri(), checkpoint_waits=False, checkpoint_keep=Retention(last=1))
     events = stage.run(patient, 2, trouble.look)
     assert trouble.failing == EVERY
     assert trouble.steps > 12

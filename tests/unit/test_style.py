@@ -69,6 +69,8 @@ PURE = [
     "workers/data/stream.py",
     "workers/checkpoint/layout.py",
     "workers/checkpoint/matching.py",
+    "workers/checkpoint/measure.py",
+    "workers/checkpoint/policy.py",
     "workers/patterns.py",
 ]
 IMPURE_MODULES = {

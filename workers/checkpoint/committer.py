@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from workers.checkpoint.catalogue import Catalogue
+from workers.checkpoint.lineage import Ancestors, ancestors
 from workers.checkpoint.manifest import Manifest
-from workers.checkpoint.retention import prune, sweep
+from workers.checkpoint.policy import Metrics, Retention
+from workers.checkpoint.retention import GRACE_SECONDS, prune, sweep
 from workers.checkpoint.save import commit
+from workers.checkpoint.sidecar import finite
 from workers.errors import LockstepError
 from workers.storage import Store
 
@@ -23,9 +27,10 @@ class Committer:
     Args:
         store: the job's checkpoint folder.
         parent: the checkpoint that the run goes on from, if any.
-        keep: how many of the newest checkpoints stay.
+        keep: which checkpoints stay.
         sidecar: what to note beside each checkpoint about this run (workers, hosts).
-        tidy: False where somebody may be saving at this moment.
+        tidy: False where workers of this job may be saving at this moment.
+        grace_seconds: what others who share the folder have written less long ago is not swept.
     """
 
     def __init__(
@@ -33,23 +38,50 @@ class Committer:
         store: Store,
         *,
         parent: Manifest | None,
-        keep: int,
+        keep: Retention,
         sidecar: Mapping[str, Json] | None = None,
         tidy: bool = True,
+        grace_seconds: float = GRACE_SECONDS,
     ) -> None:
-        self._store, self._keep, self._sidecar = store, keep, sidecar
+        self._store, self._keep, self._sidecar = store, keep, sidecar or {}
+        self._catalogue = Catalogue(store)
+        self._known: tuple[Manifest | None, Ancestors] = None, Ancestors()
         self.newest = parent
         if tidy:
             with suppress(LockstepError):  # nothing is lost if it must stay until the next run
-                sweep(store)
+                sweep(store, grace_seconds=grace_seconds)
 
-    def commit(self, draft: Mapping[str, Json], chunks: Mapping[int, Json]) -> Manifest:
-        """Write the manifest of a checkpoint whose chunks are all durable, then drop what is too old.
+    def commit(
+        self, draft: Mapping[str, Json], chunks: Mapping[int, Json], metrics: Metrics | None = None
+    ) -> Manifest:
+        """Write the manifest of a checkpoint whose chunks are all durable, then drop what need not stay.
+
+        Args:
+            draft, chunks: see `workers.checkpoint.save.commit`.
+            metrics: what the evaluation after this step gave, if there was one.
 
         Raises:
             CheckpointError, AccessError, UnreachableError: see `workers.checkpoint.save.commit`.
         """
-        self.newest = commit(self._store, draft, chunks, parent=self.newest, sidecar=self._sidecar)
+        before = self._ancestors()
+        noted = {**self._sidecar, "ancestors": before.json()}
+        if metrics is not None:
+            noted["metrics"] = finite(metrics)
+        manifest = commit(self._store, draft, chunks, parent=self.newest, sidecar=noted)
+        if manifest.parent == (before.names[0] if before.names else None):
+            self._known = manifest, before
+        self.newest = manifest
         with suppress(LockstepError):  # what could not be removed now is removed after the next commit
-            prune(self._store, self._keep)
+            prune(self._store, self._keep, catalogue=self._catalogue)
         return self.newest
+
+    def _ancestors(self) -> Ancestors:
+        """Of the next checkpoint."""
+        if self.newest is None:
+            return Ancestors(whole=True)
+        known, before = self._known
+        if known is not self.newest:
+            before = Ancestors()
+            with suppress(LockstepError):  # a checkpoint without their names is as good
+                before = ancestors(self._store, self.newest)
+        return before.child_of(self.newest)

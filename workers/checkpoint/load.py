@@ -156,6 +156,24 @@ def iter_tensors(
         yield key, _join(manifest, key, [part(key, number) for number in homes[key]])
 
 
+def iter_pieces(
+    store: Store, manifest: Manifest, keys: Iterable[str] | None = None
+) -> Iterator[tuple[Piece, memoryview]]:
+    """Tensors in pieces, one tensor after the other, each from its first element to its last.
+
+    Frozen tensors come first, then the others, by key: as chunks hold them, so one chunk is all that is in
+    memory at a time.
+    """
+    homes = _homes(manifest)
+    held: tuple[int, dict[str, tuple[Piece, memoryview]]] = -1, {}
+    for key in sorted(_checked(manifest, keys), key=lambda key: (not manifest.tensors[key].frozen, key)):
+        for number in homes[key]:
+            if held[0] != number:
+                held = -1, {}  # let go of before the next is fetched
+                held = number, {p.key: (p, data) for p, data in read_chunk(store, manifest, number)}
+            yield held[1][key]
+
+
 def restore(
     store: Store, *, before: int | None = None
 ) -> tuple[Manifest, dict[str, RawTensor], list[CheckpointError]]:
@@ -198,11 +216,12 @@ def _checked(manifest: Manifest, keys: Iterable[str] | None) -> set[str]:
 
 
 def _homes(manifest: Manifest) -> dict[str, list[int]]:
-    homes: dict[str, list[int]] = defaultdict(list)
+    """The chunks that hold a tensor, in the order of its elements."""
+    homes: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for number, chunk in enumerate(manifest.chunks):
         for piece in chunk.pieces:
-            homes[piece.key].append(number)
-    return homes
+            homes[piece.key].append((piece.start, number))
+    return {key: [number for _, number in sorted(found)] for key, found in homes.items()}
 
 
 def _join(manifest: Manifest, key: str, parts: list[tuple[Piece, memoryview]]) -> RawTensor:

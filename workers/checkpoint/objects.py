@@ -4,6 +4,7 @@ manifests/000000000100.json   the commits, by step
 chunks/<sha256>.safetensors   their bytes, named by what they hold
 sidecars/000000000100.json    what varies between runs: time, workers, hosts; never needed
 LATEST                        a hint for people; never read
+clock/now                     empty; written to learn what time it is where the objects are
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from workers.checkpoint.tensors import RawTensor
 from workers.errors import CheckpointError
 from workers.storage import NotFound, Store
 
-MANIFESTS, CHUNKS, SIDECARS, LATEST = "manifests", "chunks", "sidecars", "LATEST"
-FOLDERS = (MANIFESTS, CHUNKS, SIDECARS)
+MANIFESTS, CHUNKS, SIDECARS, CLOCK, LATEST = "manifests", "chunks", "sidecars", "clock", "LATEST"
+FOLDERS = (MANIFESTS, CHUNKS, SIDECARS, CLOCK)
 
 _MANIFEST_NAME = re.compile(rf"{MANIFESTS}/(\d{{12}})\.json")
 _CHUNK_NAME = re.compile(rf"{CHUNKS}/([0-9a-f]{{64}})\.safetensors")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,27 +50,30 @@ def write_chunks(
     numbers: Sequence[int],
     data: Callable[[Piece], RawTensor],
     *,
-    intact: Collection[str] = (),
+    intact: set[str] | None = None,
     given_up: Callable[[], bool] = lambda: False,
 ) -> Written:
     """The first phase: make some chunks of a state durable.
 
-    An object that exists is not written again. Unless its hash is in `intact` it is read and compared
-    first: after falling back from an altered checkpoint, training makes the same chunks anew, and would
-    otherwise never mend them.
+    An object that is there and known to be good is not written again. Any other is, even if it is there:
+    after falling back from an altered checkpoint, training makes the same chunks anew, and so mends them; and
+    an old one that no manifest names becomes a new one, which no sweep removes.
 
     Args:
         store: the job's checkpoint folder.
         chunks: the plan for the whole state.
         numbers: which of them to write.
         data: the pieces that these chunks hold. They may not change until this returns.
-        intact: hashes of chunks known to be good: those that the last save or restore has seen.
+        intact: hashes of chunks known to be good: those that the last save or restore has seen. What is
+            written now is added.
         given_up: once it says so, no further chunk is begun.
 
     Raises:
         GivenUp: what was written stays, and does no harm.
         AccessError, UnreachableError: the store refused or is gone; what was written stays, and does no harm.
     """
+
+    intact = set() if intact is None else intact
 
     def write(number: int) -> tuple[dict[str, Json], int]:
         if given_up():
@@ -81,9 +84,10 @@ def write_chunks(
             digest.update(part)
         sha256, size = digest.hexdigest(), sum(map(len, parts))
         record = ChunkRecord(sha256=sha256, size=size, pieces=chunks[number].pieces).json()
-        if _is_stored(store, sha256, size, sha256 in intact):
+        if sha256 in intact and _is_stored(store, sha256, size):
             return record, 0
         store.put(chunk_name(sha256), b"".join(parts))
+        intact.add(sha256)
         return record, size
 
     done = list(in_parallel(write, numbers))
@@ -129,12 +133,9 @@ def commit(
     return manifest
 
 
-def _is_stored(store: Store, sha256: str, size: int, intact: bool) -> bool:
-    name = chunk_name(sha256)
+def _is_stored(store: Store, sha256: str, size: int) -> bool:
     try:
-        if store.head(name).size != size:
-            return False
-        return intact or hashlib.sha256(store.get(name)).hexdigest() == sha256
+        return store.head(chunk_name(sha256)).size == size
     except NotFound:
         return False
 

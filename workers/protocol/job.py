@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from workers.checkpoint.policy import Retention
+
 Json = Any
 
 
@@ -92,7 +94,7 @@ class TrainJob:
     checkpoint_uri: str | None = None  # this job's own folder: manifests/ and chunks/ live in it
     checkpoint_every: int | None = None  # steps
     checkpoint_seconds: float | None = None  # since the last one began
-    checkpoint_keep: int = 3
+    checkpoint_keep: Retention = field(default_factory=Retention)
     checkpoint_waits: bool = False  # for the one before, if that is still on its way; else it is skipped
     checkpoint_patience: float = 1800.0  # seconds for which a save that cannot be written is tried again
     numerics: Numerics = Numerics.ELASTIC

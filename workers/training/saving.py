@@ -49,7 +49,7 @@ class Checkpoints:
         self._job, self._replica, self._schedule, self._orders = job, replica, schedule, orders
         self._last_save = 0
         self._store = Store(job.checkpoint_uri) if job.checkpoint_uri is not None else None
-        self._intact: frozenset[str] = frozenset()
+        self._intact: set[str] = set()
         self._staging = Staging(pinned=job.device == "cuda")
         self._behind: SaveBehind | None = None
         self._saved_at = time.monotonic()
@@ -82,7 +82,7 @@ class Checkpoints:
         manifest = read_manifest(self._store, step)
         check_resume(manifest, JobFacts.of(self._job, self._fingerprint()))
         self._replica.adopt(read_tensors(self._store, manifest), manifest.scalars, step)
-        self._intact = frozenset(chunk.sha256 for chunk in manifest.chunks)
+        self._intact = {chunk.sha256 for chunk in manifest.chunks}
 
     def begin(self, membership: Membership) -> None:
         """A generation begins: a save that is on its way, or later than its `saved_step`, is given up."""
@@ -124,7 +124,7 @@ class Checkpoints:
                 written = share.write(store, self._intact, lambda: behind.is_given_up)
                 if digest is not None:
                     digests.append(digest.result())
-            self._intact = frozenset(record["sha256"] for record in written.records.values())
+            self._intact = {record["sha256"] for record in written.records.values()}
             report(
                 chunks=dict(written.records),
                 draft=draft(digests[0]) if draft is not None else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from workers.checkpoint.layout import assign, plan_chunks
 from workers.checkpoint.save import Written, write_chunks
@@ -40,8 +40,8 @@ class Share:
         """Copy what is left; before the next update."""
         self._staging.copy(self._tensors, (p for p in self._pieces if p.key in self._steady))
 
-    def write(self, store: Store, intact: Collection[str], given_up: Callable[[], bool]) -> Written:
-        """Make this worker's chunks durable; see `workers.checkpoint.save.write_chunks`."""
+    def write(self, store: Store, intact: set[str], given_up: Callable[[], bool]) -> Written:
+        """Make this worker's chunks durable, once or again; see `workers.checkpoint.save.write_chunks`."""
         return write_chunks(
             store, self._chunks, self._numbers, self._staging.raw, intact=intact, given_up=given_up
         )

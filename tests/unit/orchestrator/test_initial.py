@@ -12,6 +12,7 @@ from orchestrator.initial import describe, pin
 from orchestrator.spec.initial import InitFrom as Section
 from tests.support.checkpoints import JOB, SMALL_CHUNKS, chunk_path, draft, fill, flip, folder_store, save
 from workers.checkpoint.layout import plan_chunks
+from workers.checkpoint.objects import cut_from
 from workers.checkpoint.save import commit, write_chunks
 from workers.checkpoint.tensors import TensorSpec
 from workers.errors import CheckpointError
@@ -35,7 +36,7 @@ def section(folder: Path, **fields: object) -> Section:
 def began(folder: Path, start: InitFrom | None) -> str:
     """The checkpoint folder of a job that has begun with this."""
     store, chunks = folder_store(folder), plan_chunks(SPECS, SMALL_CHUNKS)
-    records = write_chunks(store, chunks, range(len(chunks)), fill(SPECS, 3)).records
+    records = write_chunks(store, chunks, range(len(chunks)), cut_from(fill(SPECS, 3))).records
     commit(store, draft(SPECS, 3, replace(JOB, init_from=start)), records, None)
     return folder.as_uri()
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import time
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,15 @@ def test_what_a_store_says_is_put_into_words(error: Exception, kind: type[Except
     assert words in translated.what
 
 
+def test_the_store_says_when_an_object_was_written(store: Store, tmp_path: Path) -> None:
+    store.put("x", b"1")
+    os.utime(tmp_path / "a folder" / "x", (1000.5, 1000.5))
+    store.put("y", b"1")
+    x, y = store.list()
+    assert x.modified == store.head("x").modified == 1000.5
+    assert abs(y.modified - time.time()) < 60
+
+
 def test_a_parent_that_is_a_file_is_not_an_object_that_exists(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for call in (Store((tmp_path / "file").as_uri()).put, Store((tmp_path / "file").as_uri()).create):
@@ -146,6 +156,8 @@ def test_what_killed_writers_left_can_be_removed(store: Store, tmp_path: Path) -
         store.put(name, b"1")
     for name in ("x#1", "sub/y#234", "sub/deep/z#5"):
         (folder / name).write_bytes(b"half")
+    assert set(store.unfinished("sub")) == {"sub/y#234", "sub/deep/z#5"}
+    assert store.remove_unfinished("sub", before=(folder / "sub/y#234").stat().st_mtime - 1) == 0
     assert store.remove_unfinished("sub") == 2
     assert store.remove_unfinished() == 1
     assert [info.name for info in store.list()] == ["not#one", "sub/deep/z", "sub/y", "x"]

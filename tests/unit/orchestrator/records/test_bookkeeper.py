@@ -15,6 +15,7 @@ from orchestrator.records.scoreboard import Scoreboard
 from orchestrator.records.steplog import Entry, EventEntry, Kind, StepEntry
 from orchestrator.records.timeline import Timeline
 from tests.support.events import FakeWorker, train_job
+from workers.checkpoint.policy import Best
 from workers.protocol import Activity, Fault, Membership, Memory, Placed, Stacks, StandsBy
 from workers.protocol import Hold as HoldOrder
 
@@ -24,14 +25,18 @@ IDS = ("a", "b")
 class Books:
     """A bookkeeper with two sinks, and workers whose clocks began now."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep_best: Best | None = None) -> None:
         began = time.time()
         self.board = Scoreboard(train_job(), began)
         self.entries: list[Entry] = []
         self.again: list[Entry] = []
         self.timeline = Timeline(began)
         self.keeper = Bookkeeper(
-            self.board, self.timeline, [self.entries.append, self.again.append], "file:///runs/toy"
+            self.board,
+            self.timeline,
+            [self.entries.append, self.again.append],
+            "file:///runs/toy",
+            keep_best,
         )
         self.workers = [FakeWorker(id, began) for id in IDS]
 
@@ -184,3 +189,22 @@ def test_a_failed_job_ends_with_what_it_failed_of_and_a_stopped_one_without():
     books.keeper.ended(Outcome(done=False, exit_code=130, message="interrupted"))
     status = books.board.view(time.time()).status
     assert (status.state, status.failure) == (JobState.CANCELLED, None)
+
+
+def test_a_metric_that_evaluations_do_not_give_is_missed_at_once_and_said_once():
+    books = Books(Best(metric="acc", mode="max"))
+    books.formed()
+    for worker in books.workers:
+        books.keeper.happened(worker.evaluated(1, {"loss": 0.5, "accuracy": 0.9}))
+    reasons = [entry.reason for entry in books.entries if entry.kind is Kind.NOTE]
+    assert reasons == [
+        "checkpoint.keep_best keeps nothing: there is no metric acc; there is accuracy, loss",
+    ]
+
+
+def test_a_metric_that_is_there_is_no_news():
+    books = Books(Best(metric="loss", mode="min"))
+    books.formed()
+    for step, metrics in ((1, {"loss": 0.5}), (2, {})):
+        books.keeper.happened(books.workers[0].evaluated(step, metrics))
+    assert [entry for entry in books.entries if entry.kind is Kind.NOTE] == []

@@ -28,7 +28,14 @@ data: {train: {uri: ./data/train, shuffle: windowed, window: 4}, eval: {uri: s3:
 batch: {size: 64, virtual_ranks: 4, max_grad_norm: 1}
 stop: {epochs: 2}
 workers: {min: 1, max: 4, cpus: 2.5, gpus: 0.5}
-checkpoint: {uri: file:///runs, every: 50, keep: 5, if_busy: wait, patience: 1h}
+checkpoint:
+  uri: file:///runs
+  every: 50
+  keep: 5
+  keep_every: 1000
+  keep_best: {metric: accuracy, mode: max, count: 2}
+  if_busy: wait
+  patience: 1h
 evaluate: {every: 100}
 numerics: relaxed
 queue: night
@@ -59,6 +66,8 @@ def test_every_field_of_a_full_job_arrives(job, tmp_path):
         "keep": 5,
         "if_busy": "wait",
         "patience": "1h",
+        "keep_every": 1000,
+        "keep_best": {"metric": "accuracy", "mode": "max", "count": 2},
     }
     assert (spec.evaluate.every, spec.numerics, spec.queue, spec.priority) == (100, "relaxed", "night", -2)
 
@@ -127,7 +136,14 @@ def test_overrides_are_yaml_and_the_last_one_wins(job):
 
 
 def test_an_override_can_add_and_take_away(job):
-    spec = job(FULL, "evaluate=null", "stop.epochs=null", "stop.steps=9", "workers={max: 2}")
+    spec = job(
+        FULL,
+        "evaluate=null",
+        "checkpoint.keep_best=null",
+        "stop.epochs=null",
+        "stop.steps=9",
+        "workers={max: 2}",
+    )
     assert spec.evaluate is None
     assert (spec.stop.steps, spec.workers.min, spec.workers.max) == (9, 1, 2)
 
@@ -186,6 +202,10 @@ def test_an_override_takes_the_files_place_in_messages(problems):
         ("evaluate: {every: 5m}", "5: evaluate.every: '5m' is a time; only steps are supported"),
         ("checkpoint: {uri: x, every: 0}", "5: checkpoint.every: should be at least 1, not 0"),
         ("checkpoint: {uri: x, keep: 0}", "5: checkpoint.keep: should be at least 1, not 0"),
+        ("checkpoint: {uri: x, keep_every: 5m}", "5: checkpoint.keep_every: '5m' is a time"),
+        ("checkpoint: {keep_best: {metric: loss}}", "5: checkpoint.keep_best.mode: missing -> add it"),
+        ("checkpoint: {keep_best: {metric: loss, mode: mn}}", "'max', not 'mn' -> did you mean min?"),
+        ("checkpoint: {keep_best: {metric: loss, mode: min}}", "checkpoint.keep_best: nothing is evaluated"),
         ("queue: My Queue", "5: queue: 'My Queue' cannot name files and actors everywhere"),
         ("data: {train: {uri: x, window: 3}}", "5: data.train.window: a window has no meaning"),
         ("data: {train: {uri: x, shuffle: windowd}}", "did you mean windowed?"),

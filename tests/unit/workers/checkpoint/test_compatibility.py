@@ -5,6 +5,7 @@ import pytest
 from tests.support.checkpoints import FINGERPRINT, JOB, draft
 from workers.checkpoint.compatibility import JobFacts, check_resume
 from workers.checkpoint.manifest import Manifest
+from workers.checkpoint.policy import Retention
 from workers.errors import CheckpointError
 from workers.protocol import DataMixture, DataSource, InitFrom, Numerics, Packing
 
@@ -26,7 +27,9 @@ def test_the_same_job_may_go_on() -> None:
 
 def test_what_bits_do_not_depend_on_may_change() -> None:
     moved = replace(JOB.train, uri="s3://elsewhere")
-    job = replace(JOB, steps=5, name="other", train=moved, evaluate_every=3, checkpoint_keep=9)
+    job = replace(
+        JOB, steps=5, name="other", train=moved, evaluate_every=3, checkpoint_keep=Retention(last=9)
+    )
     check_resume(MANIFEST, JobFacts.of(job, FINGERPRINT))
 
 

@@ -17,6 +17,7 @@ from workers import Recipe
 from workers.checkpoint.draft import draft_manifest
 from workers.checkpoint.layout import plan_chunks
 from workers.checkpoint.manifest import Manifest
+from workers.checkpoint.objects import cut_from
 from workers.checkpoint.save import commit, write_chunks
 from workers.checkpoint.sources import file_digest
 from workers.errors import CheckpointError
@@ -77,7 +78,7 @@ def train(one: Replica, steps: int) -> Replica:
 def saved(folder: Path, one: Replica) -> InitFrom:
     """Save a replica, as a worker does that is alone."""
     store, chunks = folder_store(folder), plan_chunks(one.specs())
-    written = write_chunks(store, chunks, range(len(chunks)), one.raw())
+    written = write_chunks(store, chunks, range(len(chunks)), cut_from(one.raw()))
     draft = draft_manifest(
         train_job(),
         step=one.step,

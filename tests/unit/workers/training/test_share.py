@@ -64,7 +64,7 @@ def touch_buffers(replica: Replica) -> None:
 
 
 def written(share: Share, folder: Path) -> dict[int, dict[str, Any]]:
-    return dict(share.write(folder_store(folder), (), lambda: False).records)
+    return dict(share.write(folder_store(folder), set(), lambda: False).records)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
