@@ -95,7 +95,7 @@ def loss_of(result: Any) -> Any:
 
 
 class NonFinite(Exception):
-    """A step's loss or gradient is none that could be applied; it was broken off before the update."""
+    """A step's loss or gradient is not finite; it was broken off before the update."""
 
 
 class Sentry(Observer):

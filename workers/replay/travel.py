@@ -93,7 +93,7 @@ class Traveller:
         self._team = Team(exchange=Alone(torch.device(job.device)), hosted=(everybody,))
 
     def go(self) -> None:
-        """Go to where the step begins; no further than to the first one with a number that is none."""
+        """Go to where the step begins; no further than to the first one that is not finite."""
         replica, request = self._built.replica, self._request
         sentry = Sentry(replica.model, goes_on=request.goes_on)
         with self._steps(sentry) as runner:
