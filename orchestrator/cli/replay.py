@@ -85,6 +85,8 @@ def replay(
     except bdb.BdbQuit:
         print("left in the debugger", file=sys.stderr)
         raise typer.Exit from None
+    if debug:
+        print()  # the debugger's prompt may still stand there
     print_sight(sight, vrank=vrank, layers=layers, file=sys.stderr if as_json else sys.stdout)
     if as_json:
         print(json.dumps(sight.json(vrank=vrank, layers=layers), ensure_ascii=False, allow_nan=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import pdb
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -94,7 +95,7 @@ class Watch(Observer):
             self._keeper.batch(self._vrank, batch)
         try:
             if self._vrank == self._stop_at:
-                self._result = pdb.Pdb(nosigint=True).runcall(loss, module, batch)
+                self._result = _debugged(loss, module, batch)
             else:
                 self._result = loss(module, batch)
         except Exception as error:
@@ -184,6 +185,29 @@ class Watch(Observer):
         self._norms[name] = _norm(own)
         if self._keeper is not None:
             self._keeper.gradient(self._vrank, name, own)
+
+
+class _Debugger(pdb.Pdb):
+    """Knows whether it was left before the end: `runcall` keeps that to itself."""
+
+    left = False
+
+    def set_quit(self) -> None:
+        self.left = True
+        super().set_quit()
+
+
+def _debugged(loss: Loss, module: nn.Module, batch: Batch) -> Any:
+    """Call the recipe's loss under the debugger, which stops at its first line.
+
+    Raises:
+        BdbQuit: the user left.
+    """
+    debugger = _Debugger(nosigint=True)
+    result = debugger.runcall(loss, module, batch)
+    if debugger.left:
+        raise bdb.BdbQuit
+    return result
 
 
 def _finding(loss: Tensor, norms: dict[str, float]) -> Finding | None:
