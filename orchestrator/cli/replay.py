@@ -6,12 +6,14 @@ import json
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from workers.protocol import TrainJob
+    from workers.replay.origin import Origin
+    from workers.replay.sight import StepSight
 
 
 def replay(
@@ -22,7 +24,9 @@ def replay(
     ] = None,
     debug: Annotated[
         bool,
-        typer.Option("--pdb", help="Stop inside the recipe's `loss`, of --vrank or else of the first one."),
+        typer.Option(
+            "--pdb", help="Stop inside the recipe's `loss`, of --vrank or of the first with samples."
+        ),
     ] = False,
     save: Annotated[
         Path | None,
@@ -54,32 +58,41 @@ def replay(
     is the same, whatever number of workers the job ran on. Stops early at a step whose loss or gradient is
     not finite.
     """
-    from orchestrator.cli.progress import counting
     from orchestrator.cli.replay_view import print_sight
     from orchestrator.prepare import resolve
     from orchestrator.spec import load_job
     from workers.replay.origin import find_origin
 
-    spec = load_job(job, overrides or [])
-    train_job = resolve(spec, job)
+    train_job = resolve(load_job(job, overrides or []), job)
     _check_vrank(train_job, vrank)
     origin = find_origin(train_job, step, begin, allow_changes=allow_changes)
-    import bdb
-
-    from workers.replay.travel import Request, Traveller
-
-    request = Request(
+    sight = _see(
+        train_job,
+        origin,
         step=step,
         goes_on=go_on,
         allow_changes=allow_changes,
-        stop_at=(vrank or 0) if debug else None,
-        vrank=vrank,
+        debug=debug,
         save=save,
+        vrank=vrank,
     )
+    print_sight(sight, vrank=vrank, layers=layers, file=sys.stderr if as_json else sys.stdout)
+    if as_json:
+        print(json.dumps(sight.json(vrank=vrank, layers=layers), ensure_ascii=False, allow_nan=False))
+
+
+def _see(job: TrainJob, origin: Origin, **request: Any) -> StepSight:
+    """Go there, and look; see `workers.replay.travel.Request`."""
+    import bdb
+
+    from orchestrator.cli.progress import counting
+    from workers.replay.travel import Request, Traveller
+
+    debug = request["debug"]
     try:
         with nullcontext() if debug else redirect_stdout(sys.stderr):  # what recipes print
             with counting("steps") as progress:
-                traveller = Traveller(train_job, origin, request, progress)
+                traveller = Traveller(job, origin, Request(**request), progress)
                 traveller.go()
             sight = traveller.look()
     except bdb.BdbQuit:
@@ -87,9 +100,7 @@ def replay(
         raise typer.Exit from None
     if debug:
         print()  # the debugger's prompt may still stand there
-    print_sight(sight, vrank=vrank, layers=layers, file=sys.stderr if as_json else sys.stdout)
-    if as_json:
-        print(json.dumps(sight.json(vrank=vrank, layers=layers), ensure_ascii=False, allow_nan=False))
+    return sight
 
 
 def _check_vrank(job: TrainJob, vrank: int | None) -> None:

@@ -16,6 +16,7 @@ from tests.support.again_jobs import MICRO, AgainJob, V, again_job, numbers_at, 
 from tests.support.checkpoints import folder_store, objects
 from tests.support.lockstep import LOCKSTEP, Lockstep, Result
 from workers.checkpoint.load import read_manifest
+from workers.numerics.randomness import derive
 from workers.processes import launch
 from workers.protocol import StepDone
 
@@ -132,6 +133,38 @@ def test_gradients_and_whole_micro_batches_may_be_to_blame(
     assert (seen["step"], culprit["kind"], culprit["vrank"]) == (3, kind, VRANK)
     assert culprit["positions"] == ([0] if narrowed else None)
     assert len(culprit["samples"]) == (1 if narrowed else MICRO)
+
+
+OWN_DATA = """
+import torch
+from workers import Recipe
+
+class Own(Recipe):
+    def build_model(self):
+        return torch.nn.Linear(1, 1)
+
+    def build_optimizer(self, model):
+        return torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def loss(self, model, batch):
+        bad = batch["step"] == 4 and batch["seed"] == self.bad
+        return model(torch.full((batch["size"], 1), float("inf") if bad else 1.0)).mean()
+"""
+
+
+def test_of_a_recipe_that_makes_its_own_data_the_micro_batch_is_named(
+    command: Lockstep, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN_DATA)
+    spec = {"name": "own", "recipe": "own:Own", "params": {"bad": derive("batch", 0, 4, 2)}}
+    rest = {"batch": {"size": 8, "virtual_ranks": 4}, "stop": {"steps": 6}, "numerics": "fast"}
+    (tmp_path / "job.yaml").write_text(json.dumps({**spec, **rest}))
+    result = command("replay", tmp_path / "job.yaml", "--step", 6, "--from", 0, "--json")
+    culprit = shown(result)["first_non_finite"]
+    assert (result.json["step"], culprit["vrank"], culprit["name"]) == (5, 2, "")
+    assert (culprit["narrowed_to"], culprit["samples"]) == ("micro-batch", [])
+    assert "numerics: fast" in result.json["notes"][0]
+    assert "the output of the model (Linear)" in result.err
 
 
 COMMANDS = b"p batch['name']\np type(model).__name__\nc\n"

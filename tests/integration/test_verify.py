@@ -134,3 +134,12 @@ def test_a_damaged_checkpoint_and_a_recipe_that_raises_are_told_without_our_trac
     assert result.code == 1
     assert "NameError: name 'btch' is not defined" in result.err
     assert "workers/replay" not in result.err
+
+
+def test_a_process_that_dies_is_told(command: Lockstep, trained: AgainJob, tmp_path) -> None:
+    job = trained.copy(tmp_path / "job")
+    dying = "if current_process().name == 'worker-1': os._exit(9)\n        weight = batch"
+    job.recipe.write_text(job.recipe.read_text().replace("weight = batch", dying))
+    result = command("verify", job.file, "--to", 8, "--allow-changes", "--workers", 3)
+    assert result.code == 1
+    assert "process 1: died: exit code 9" in result.err

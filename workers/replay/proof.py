@@ -228,7 +228,7 @@ def _check_exit(rank: int, process: BaseProcess) -> None:
     code = process.exitcode or 0
     if code:
         cause = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        raise LockstepError(f"process {rank} died: {cause}", fix="look at what it printed, or try again")
+        raise LockstepError(f"died: {cause}", where=f"process {rank}", fix="see above what it printed")
 
 
 def _error(rank: int, told: Mapping[str, Any]) -> LockstepError:

@@ -101,12 +101,16 @@ def main(task: Task, connection: Connection) -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stdout is for results
     if task.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = task.gpu
+    told: Mapping[str, Any] | None = None
     try:
         _train(task, connection)
+        return
     except PeerLost:
-        connection.send(Ended(told=None))
+        pass
     except BaseException as error:  # whatever it is, the parent must hear of it
-        connection.send(Ended(told=describe(error)))
+        told = describe(error)
+    with suppress(OSError):  # unless it is gone
+        connection.send(Ended(told=told))
 
 
 def _train(task: Task, connection: Connection) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from workers.checkpoint.load import history, read_manifest
 from workers.data.places import TrainingPlaces
-from workers.errors import CheckpointError
+from workers.errors import CheckpointError, InputError
 from workers.numerics.environment import fingerprint
 from workers.numerics.exchange import Alone
 from workers.protocol import Numerics, TrainJob
@@ -40,15 +40,15 @@ class Request:
         step: counted from 1.
         goes_on: past steps with a loss or gradient that is not finite; else the first of them is shown.
         allow_changes: of the environment and the recipe's sources.
-        stop_at: the virtual rank in whose call of the recipe's `loss` the debugger stops.
-        save: the folder to keep the step in, and
-        vrank: of the virtual ranks, this one alone.
+        debug: stop inside the recipe's `loss`.
+        save: the folder to keep the step in.
+        vrank: keep and debug this virtual rank; if not given, keep all, and debug the first that has samples.
     """
 
     step: int
     goes_on: bool = False
     allow_changes: bool = False
-    stop_at: int | None = None
+    debug: bool = False
     save: Path | None = None
     vrank: int | None = None
 
@@ -108,13 +108,13 @@ class Traveller:
 
     def look(self) -> StepSight:
         """Do the next step, and see all of it."""
-        replica, request = self._built.replica, self._request
+        replica = self._built.replica
         step = replica.step
         damaged = [name for name, p in replica.model.named_parameters() if kind_of(p.detach()) is not None]
         found: list[Culprit] = []
         watch = Watch(
             replica.model,
-            stop_at=request.stop_at,
+            stop_at=self._stop_at(step),
             keeper=self._keeper,
             when_reduced=lambda watch: found.extend(self._culprit(watch, step, narrow=not damaged)),
         )
@@ -138,6 +138,19 @@ class Traveller:
             observing(built.replica.recipe, observer),
         ):
             yield step_runner(self._job, built, reducer, feed, team)
+
+    def _stop_at(self, step: int) -> int | None:
+        """The virtual rank to debug, if any."""
+        counts, vrank = self._built.data.schedule.at(step).counts, self._request.vrank
+        if not self._request.debug:
+            return None
+        if vrank is None:
+            return next(number for number, count in enumerate(counts) if count)
+        if not counts[vrank]:
+            what = f"virtual rank {vrank} has no samples in step {step + 1}, the last of its epoch"
+            have = ", ".join(str(number) for number, count in enumerate(counts) if count)
+            raise InputError(what, where=f"--vrank {vrank}", fix=f"choose one of: {have}")
+        return vrank
 
     def _sight(
         self, watch: Watch, result: StepResult, damaged: list[str], culprit: Culprit | None

@@ -6,7 +6,7 @@ from bisect import bisect_right
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.datasets import number_set, token_set
@@ -63,6 +63,7 @@ def sets(tmp_path_factory) -> list[Dataset]:
     return [number_set(folder / "a", 41), number_set(folder / "b", 97, first=1000)]
 
 
+@settings(deadline=None, max_examples=40)
 @given(step=st.integers(0, 39), vrank=st.integers(0, V - 1))
 def test_of_one_set(sets: list[Dataset], step: int, vrank: int) -> None:
     train = source(sets[0])
@@ -74,6 +75,7 @@ def test_of_one_set(sets: list[Dataset], step: int, vrank: int) -> None:
         assert [number_at(sets[0], 0, place) for place in found] == data.read(step, addresses).tolist()
 
 
+@settings(deadline=None, max_examples=40)
 @given(step=st.integers(0, 39), vrank=st.integers(0, V - 1))
 def test_of_a_mixture(sets: list[Dataset], step: int, vrank: int) -> None:
     train = DataMixture(sources=tuple(map(source, sets)), weights=(2, 3), epoch_end="last")

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -61,6 +61,7 @@ def checkpoint(tmp_path_factory) -> tuple[Store, Manifest]:
     return store, saved(replica(), store)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_every_altered_tensor_is_named_with_how_many_elements_and_by_how_much(checkpoint, data) -> None:
     store, manifest = checkpoint
