@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.prepare import resolve
+from orchestrator.spec import load_job
 from tests.support.again_jobs import AgainJob, again_job, numbers_in
+from tests.support.bits_jobs import BitsJob
 from tests.support.checkpoints import chunk_path, flip, folder_store, objects
 from tests.support.lockstep import Lockstep
 from tests.support.recipes_again import FLIP
 from workers.checkpoint.load import read_manifest
 from workers.checkpoint.manifest import Manifest
 from workers.checkpoint.objects import manifest_name
+from workers.processes import launch
+from workers.protocol import StepDone
 
 pytestmark = pytest.mark.slow
 
@@ -134,6 +139,24 @@ def test_a_damaged_checkpoint_and_a_recipe_that_raises_are_told_without_our_trac
     assert result.code == 1
     assert "NameError: name 'btch' is not defined" in result.err
     assert "workers/replay" not in result.err
+
+
+def test_short_steps_schedules_augmentation_and_evaluations_change_nothing(
+    command: Lockstep, job: BitsJob
+) -> None:
+    """Six steps an epoch; in the last one only one virtual rank has a sample. Three workers trained it."""
+    job.change(checkpoint={"uri": "runs", "every": 5, "keep": 10})
+    steps = {e.step: e for e in launch(resolve(load_job(job.file), job.file), 3) if isinstance(e, StepDone)}
+    result = command("verify", job.file, "--workers", 2, "--json")
+    assert result.code == 0, result.err
+    assert (result.json["proven"], result.json["checkpoints"]) == (True, [5, 10, 15, 18])
+    seen = command("replay", job.file, "--step", 12, "--json").json
+    assert (seen["loss"], seen["values"]) == (steps[12].loss, dict(steps[12].values))
+    [vrank] = [one["vrank"] for one in seen["vranks"] if one["count"]]
+    assert [len(one["samples"]) for one in seen["vranks"]] == [one["count"] for one in seen["vranks"]]
+    none = command("replay", job.file, "--step", 12, "--pdb", "--vrank", (vrank + 1) % 8)
+    assert none.code == 2
+    assert f"choose one of: {vrank}" in none.err
 
 
 def test_a_process_that_dies_is_told(command: Lockstep, trained: AgainJob, tmp_path) -> None:
