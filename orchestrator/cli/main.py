@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from orchestrator.cli import checkpoint, data, jobs, run
+from orchestrator.cli import checkpoint, data, jobs, replay, run, verify
 from orchestrator.exit_codes import INTERRUPTED
 from workers.errors import LockstepError
 
@@ -20,6 +20,8 @@ app = typer.Typer(
 app.command()(run.run)
 for command in (jobs.status, jobs.events, jobs.resize, jobs.drain, jobs.pause, jobs.resume, jobs.cancel):
     app.command()(command)
+app.command()(replay.replay)
+app.command()(verify.verify)
 app.add_typer(data.app, name="data")
 app.add_typer(checkpoint.app, name="checkpoint")
 

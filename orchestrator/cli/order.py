@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from workers.errors import InputError
@@ -42,20 +41,10 @@ class Ordered:
         return self.dataset.manifest.first_of_object(self.block_rows)
 
     def places(self, runs: Runs) -> list[dict[str, Json]]:
-        """Where each sample begins; a packed one's pieces, too."""
-        manifest = self.dataset.manifest
-        names = manifest.object_names.take(manifest.objects[runs.blocks]).to_pylist()
-        within = (self._first[runs.blocks] + runs.rows).tolist()
-        if runs.bounds is None or runs.lengths is None:
-            return [{"object": name, "row": row} for name, row in zip(names, within, strict=True)]
-        pieces = [
-            {"object": name, "token": token, "tokens": count}
-            for name, token, count in zip(names, within, runs.lengths.tolist(), strict=True)
-        ]
-        return [
-            {"object": pieces[begin]["object"], "token": pieces[begin]["token"], "pieces": pieces[begin:end]}
-            for begin, end in pairwise(runs.bounds.tolist())
-        ]
+        """See `workers.data.places`."""
+        from workers.data.places import places
+
+        return places(self.dataset.manifest, self._first, runs)
 
 
 def epoch_lines(

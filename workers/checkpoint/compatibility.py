@@ -67,7 +67,7 @@ def check_resume(manifest: Manifest, facts: JobFacts) -> None:
         CheckpointError: it would not; the message lists what differs, "then → now".
     """
     job = [*_job_differences(manifest, facts)]
-    environment = [*_environment_differences(manifest, facts)]
+    environment = [*environment_differences(manifest, facts)]
     if job:
         fix = "resume with the job file that wrote it, or start anew in another checkpoint folder"
         digest = _pinned_digest(manifest, facts)
@@ -90,7 +90,8 @@ def _job_differences(manifest: Manifest, facts: JobFacts) -> Iterator[str]:
     yield from _changes({"freeze": list(manifest.freeze)}, {"freeze": list(facts.freeze)})
 
 
-def _environment_differences(manifest: Manifest, facts: JobFacts) -> Iterator[str]:
+def environment_differences(manifest: Manifest, facts: JobFacts) -> Iterator[str]:
+    """What is not as it was around the job: environment and recipe sources, each "then → now"."""
     yield from _changes(manifest.fingerprint, facts.fingerprint, "environment ")
     for path in sorted(manifest.sources.keys() | facts.sources.keys()):
         before, after = manifest.sources.get(path), facts.sources.get(path)

@@ -22,7 +22,7 @@ from workers.data.packing import block_rows, sample_rows, sample_schema
 from workers.data.prefetch import Reader
 from workers.data.quarantine import RemainingSteps
 from workers.data.reader import CACHE_BYTES, BlockReader
-from workers.data.samples import EpochSamples, MixedSamples, Samples, StoredSamples
+from workers.data.samples import Addresses, EpochSamples, MixedSamples, Samples, StoredSamples
 from workers.data.schedule import Schedule, Steps
 from workers.data.stream import cut_into_steps
 from workers.errors import DamagedBlockError
@@ -107,6 +107,17 @@ class StoredData:
                     raise
             else:
                 return self._decoder.begin(EVALUATION, records, found.draws).result()
+
+    def addresses(self, step: int, vrank: int) -> Addresses:
+        """Where the samples of a micro-batch are stored; of a step that is counted from 0."""
+        piece = self._whole.at(step)
+        found = self._samples.find(piece.epoch, vrank, piece.start, piece.start + piece.counts[vrank])
+        return found.without(np.array(self._left_out, dtype=np.int64))
+
+    def read(self, step: int, addresses: Addresses) -> Batch:
+        """Some samples of a step as a batch of their own, each decoded as it is in that step."""
+        [records] = self._reader.begin(addresses.runs).parts([len(addresses)])
+        return self._decoder.begin(self._whole.at(step).epoch, records, addresses.draws).result()
 
     def without(self, left_out: Sequence[int]) -> StoredData:
         """See `TrainingData.without`."""

@@ -117,3 +117,12 @@ def test_a_recipe_that_makes_its_own_data_gets_seed_step_and_size():
     other = open_training_data(job(None, seed=1), decoder()).first_batch()
     assert other["seed"] != data.first_batch()["seed"]
     assert data.schedule.at(7).counts == (MICRO,) * V
+
+
+@pytest.mark.parametrize("left_out", [(), (1, 3)])
+def test_samples_are_read_one_by_one_as_they_are_in_their_step(source, left_out):
+    data = open_training_data(job(source), decoder()).without(left_out)
+    for (step, vrank), batch in taken(data, range(V), 0, 8).items():
+        addresses = data.addresses(step, vrank)
+        alone = [data.read(step, addresses.part(i, 1)).tolist() for i in range(len(addresses))]
+        assert alone == [[number] for number in batch]
