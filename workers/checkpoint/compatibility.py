@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,7 @@ def check_resume(manifest: Manifest, facts: JobFacts) -> None:
         fix = "resume with the job file that wrote it, or start anew in another checkpoint folder"
         digest = _pinned_digest(manifest, facts)
         if digest is not None:
-            fix = f"read the version that it had read: --set data.train.version={digest[:12]}; or {fix}"
+            fix = f"read the version that it had read: --set data.train.version={beginning(digest)}; or {fix}"
     elif environment and facts.numerics is not Numerics.RELAXED:
         fix = "restore what it was, or set `numerics: relaxed` and do without equal bits"
     else:
@@ -104,6 +105,13 @@ def _changes(old: Mapping[str, Json], new: Mapping[str, Json], prefix: str = "")
         before, after = (_text(side[key]) if key in side else "(none)" for side in (old, new))
         if before != after:
             yield f"{prefix}{key}: {before} → {after}"
+
+
+def beginning(digest: str, length: int = 12) -> str:
+    """How a digest begins: so much of it, and more if a job file would take that for a number (`12e345`)."""
+    while re.fullmatch(r"[0-9]+(e[0-9]+)?", digest[:length]) and length < len(digest):
+        length += 1
+    return digest[:length]
 
 
 def _pinned_digest(manifest: Manifest, facts: JobFacts) -> str | None:

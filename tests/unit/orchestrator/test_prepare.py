@@ -14,6 +14,7 @@ from orchestrator.spec import load_job
 from tests.support.checkpoints import JOB, chunk_path, flip, folder_store, objects, save
 from tests.support.datasets import number_set, raw_files, token_set
 from tests.support.events import train_job
+from workers.checkpoint.compatibility import beginning
 from workers.checkpoint.draft import describe_source
 from workers.checkpoint.load import history
 from workers.checkpoint.tensors import TensorSpec
@@ -82,7 +83,7 @@ def test_a_job_reads_the_newest_version_of_its_data_unless_it_names_another(tmp_
     train: dict[str, Any] = {"uri": uri}
     jobs = [
         resolved(job_file(tmp_path / "job", data={"train": train | version, "eval": train | version}))
-        for version in ({}, {"version": first}, {"version": first[:10]})
+        for version in ({}, {"version": first}, {"version": beginning(first, 10)})
     ]
     assert [(job.train.rows, job.train.manifest_digest) for job in jobs] == [
         (3, second),

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.checkpoints import FINGERPRINT, JOB, draft
-from workers.checkpoint.compatibility import JobFacts, check_resume
+from workers.checkpoint.compatibility import JobFacts, beginning, check_resume
 from workers.checkpoint.manifest import Manifest
 from workers.checkpoint.policy import Retention
 from workers.errors import CheckpointError
@@ -146,3 +146,15 @@ def test_a_job_that_began_otherwise_is_another_job(change, said) -> None:
     with pytest.raises(CheckpointError) as caught:
         check_resume(written, JobFacts.of(replace(job, **change), FINGERPRINT))
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("digest", "begins"),
+    [
+        ("0123456789abcdef", "0123456789ab"),
+        ("0123456789012e34a", "0123456789012e"),
+        ("12e3456789012b", "12e3456789012b"),
+    ],
+)
+def test_how_a_digest_begins_is_never_read_as_a_number(digest, begins):
+    assert beginning(digest) == begins
