@@ -22,7 +22,7 @@ from orchestrator.checkpointing import JobCheckpoints
 from orchestrator.crew.ray_crew import RayCrew
 from orchestrator.exit_codes import FAILED
 from orchestrator.gang import Outcome, Policy
-from orchestrator.gang.events import GangEvent, Resize, Wish
+from orchestrator.gang.events import GangEvent, Resize, SaveNow, Wish
 from orchestrator.records.bookkeeper import Bookkeeper
 from orchestrator.records.facts import Checkpoint
 from orchestrator.records.scoreboard import Scoreboard
@@ -156,6 +156,8 @@ class JobActor:
         most = self._assignment.job.virtual_ranks
         if isinstance(wish, Resize) and not 1 <= wish.workers <= most:
             return f"{wish.workers} workers cannot share {most} virtual ranks"
+        if isinstance(wish, SaveNow) and self._assignment.job.checkpoint_uri is None:
+            return "the job saves no checkpoints: its file has no checkpoint.uri"
         self._inbox.put(wish)
         return None
 

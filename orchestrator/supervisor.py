@@ -15,10 +15,20 @@ from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from orchestrator import gang
-from orchestrator.gang.commands import Announce, Command, Commit, Dismiss, Form, Hire, Hold, Recall
+from orchestrator.gang.commands import Announce, AskToSave, Command, Commit, Dismiss, Form, Hire, Hold, Recall
 from orchestrator.gang.events import CommitFailed, Committed, GangEvent, Recalled, RecallFailed, Tick
 from workers.errors import AccessError, LockstepError, UnreachableError
-from workers.protocol import Beat, CheckpointCommitted, Fault, Memory, News, Order, Stacks, StandsBy
+from workers.protocol import (
+    Beat,
+    CheckpointCommitted,
+    Fault,
+    Memory,
+    News,
+    Order,
+    SaveWanted,
+    Stacks,
+    StandsBy,
+)
 
 #: Transitions that are remembered, for the story of a job.
 _STORY_LINES = 200
@@ -179,6 +189,9 @@ class Supervisor:
                 case Announce():
                     for worker in command.workers:
                         self.crew.tell(worker, CheckpointCommitted(step=command.step))
+                case AskToSave():
+                    for worker in command.workers:
+                        self.crew.tell(worker, SaveWanted(step=command.step))
                 case Dismiss():
                     self.crew.dismiss(command.worker, stacks=command.stacks)
                 case Commit():

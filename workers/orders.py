@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from workers.numerics.exchange import PeerLost
-from workers.protocol import CheckpointCommitted, Hold, Membership, Order
+from workers.protocol import CheckpointCommitted, Hold, Membership, Order, SaveWanted
 
 
 class Orders:
@@ -16,7 +16,7 @@ class Orders:
         self._changed = threading.Condition()
         self._membership: Membership | None = None
         self._hold = Hold(generation=-1)
-        self._committed = 0
+        self._committed, self._save_wanted = 0, -1
         self._ending: Callable[[], None] | None = None
 
     def apply(self, order: Order) -> None:
@@ -31,6 +31,8 @@ class Orders:
                 self._hold = order
             elif isinstance(order, CheckpointCommitted):
                 self._committed = max(self._committed, order.step)
+            elif isinstance(order, SaveWanted):
+                self._save_wanted = max(self._save_wanted, order.step)
             self._changed.notify_all()
         if ending is not None:
             ending()
@@ -80,6 +82,10 @@ class Orders:
         """Something that a condition of `wait_for` depends on has changed."""
         with self._changed:
             self._changed.notify_all()
+
+    def wants_save(self, last: int) -> bool:
+        """Whether a checkpoint later than that of step `last` is wanted."""
+        return self._save_wanted >= last
 
     def is_committed(self, step: int) -> bool:
         """Whether the checkpoint of `step`, or a later one, is committed."""

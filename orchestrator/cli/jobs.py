@@ -1,4 +1,4 @@
-"""Commands for a job that runs: resize, drain, pause, resume, cancel, status, events."""
+"""Commands for a job that runs: resize, drain, pause, resume, save, cancel, status, events."""
 
 from __future__ import annotations
 
@@ -66,6 +66,16 @@ def resume(job: Job, cluster: On = None, as_json: AsJson = False) -> None:
     with reach(job, cluster) as running:
         running.wish(Resume())
     _say(as_json, job, "goes on")
+
+
+def save(job: Job, cluster: On = None, as_json: AsJson = False) -> None:
+    """Let a running job make a checkpoint at its next step, and go on."""
+    from orchestrator.control import reach
+    from orchestrator.gang.events import SaveNow
+
+    with reach(job, cluster) as running:
+        running.wish(SaveNow())
+    _say(as_json, job, "saves at its next step")
 
 
 def cancel(job: Job, cluster: On = None, as_json: AsJson = False) -> None:

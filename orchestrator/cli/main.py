@@ -18,8 +18,9 @@ app = typer.Typer(
     add_completion=True,
 )
 app.command()(run.run)
-for command in (jobs.status, jobs.events, jobs.resize, jobs.drain, jobs.pause, jobs.resume, jobs.cancel):
+for command in (jobs.status, jobs.events, jobs.resize, jobs.drain, jobs.pause, jobs.resume, jobs.save):
     app.command()(command)
+app.command()(jobs.cancel)
 app.command()(replay.replay)
 app.command()(verify.verify)
 app.add_typer(data.app, name="data")

@@ -64,8 +64,16 @@ class Announce:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AskToSave:
+    """Tell these workers that a checkpoint later than this step is wanted."""
+
+    step: int
+    workers: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recall:
     """Find the newest checkpoint whose every byte verifies."""
 
 
-Command = Hire | Form | Hold | Dismiss | Commit | Announce | Recall
+Command = Hire | Form | Hold | Dismiss | Commit | Announce | AskToSave | Recall

@@ -72,10 +72,15 @@ class Resume:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SaveNow:
+    """Make a checkpoint at the next step boundary, and go on."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Interrupted:
     """The user asked to stop now."""
 
 
-Wish = Resize | Drain | Pause | Resume | Interrupted
+Wish = Resize | Drain | Pause | Resume | SaveNow | Interrupted
 _Answer = Committed | CommitFailed | Recalled | RecallFailed
 GangEvent = Report | Beat | Lost | Vanished | Placed | Tick | _Answer | Wish

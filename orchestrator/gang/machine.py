@@ -21,6 +21,7 @@ from orchestrator.gang.events import (
     RecallFailed,
     Resize,
     Resume,
+    SaveNow,
     Tick,
 )
 from orchestrator.gang.forming import Step, form, gather, hire
@@ -28,7 +29,7 @@ from orchestrator.gang.invariants import check_membership, validate
 from orchestrator.gang.losses import broken, failed, lost, vanished, wait_for_storage, waited
 from orchestrator.gang.policy import Policy
 from orchestrator.gang.quarantine import damaged
-from orchestrator.gang.saves import commit_failed, committed, retry_commits, saved
+from orchestrator.gang.saves import commit_failed, committed, retry_commits, save_now, saved
 from orchestrator.gang.states import (
     Ended,
     Forming,
@@ -292,5 +293,6 @@ _TRANSITIONS: dict[type, _Transition] = {
     Drain: _Transition(_drain),
     Pause: _Transition(_pause),
     Resume: _Transition(_resume),
+    SaveNow: _Transition(save_now),
     Interrupted: _Transition(_interrupted),
 }

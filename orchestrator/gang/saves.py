@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.gang.commands import Announce, Commit
+from orchestrator.gang.commands import Announce, AskToSave, Commit
 from orchestrator.gang.ending import end, end_if_over
-from orchestrator.gang.events import CommitFailed, Committed
+from orchestrator.gang.events import CommitFailed, Committed, SaveNow
 from orchestrator.gang.forming import Step
 from orchestrator.gang.states import Gang, Outcome, Recalling, Saving
 from orchestrator.gang.trouble import backoff
@@ -53,6 +53,13 @@ def commit_failed(gang: Gang, event: CommitFailed, now: float) -> Step:
     failures = saving.failures + 1
     saving = replace(saving, failures=failures, failing_since=since, retry_at=now + backoff(gang, failures))
     return replace(gang, committing={**gang.committing, event.step: saving}), ()
+
+
+def save_now(gang: Gang, event: SaveNow, now: float) -> Step:
+    """Somebody wants a checkpoint. While nobody trains there is nothing later than what there is."""
+    if not gang.policy.saves or not gang.members:
+        return gang, ()
+    return gang, (AskToSave(step=gang.step, workers=tuple(member.id for member in gang.members)),)
 
 
 def retry_commits(gang: Gang, now: float) -> Step:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from orchestrator.gang.commands import Dismiss, Form, Hire, Hold
-from orchestrator.gang.events import CommitFailed, Committed, Drain, Pause, Recalled, Resize, Resume
+from orchestrator.gang.events import CommitFailed, Committed, Drain, Pause, Recalled, Resize, Resume, SaveNow
 from orchestrator.gang.states import Outcome
 from orchestrator.records.facts import Failure, JobState
 from orchestrator.records.scoreboard import Scoreboard
@@ -121,6 +121,8 @@ class Bookkeeper:
                 self._event(Kind.WISH, f"{what.workers} workers", cause="resize")
             case Drain():
                 self._event(Kind.WISH, f"{what.node} within {what.seconds:g} s", cause="drain")
+            case SaveNow():
+                self._event(Kind.WISH, "a checkpoint", cause="save")
             case Pause() | Resume():
                 self._event(Kind.WISH, type(what).__name__.lower(), cause=type(what).__name__.lower())
 

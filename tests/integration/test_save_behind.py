@@ -12,12 +12,12 @@ import pytest
 from tests.support.checkpoints import folder_store
 from tests.support.events import train_job
 from tests.support.fault_proxy import Fault, fault_proxy
-from tests.support.residents import Residents
+from tests.support.residents import ResidentCrew, Residents
 from tests.support.s3 import S3Server
 from workers.checkpoint.load import history, read_manifest, verify
 from workers.checkpoint.policy import Retention
 from workers.processes import JobFailed, launch
-from workers.protocol import Event, Finished, Saved, SaveFailing, SaveSkipped, StepDone, TrainJob
+from workers.protocol import Event, Finished, Saved, SaveFailing, SaveSkipped, SaveWanted, StepDone, TrainJob
 from workers.storage import Store
 
 EVERY, STEPS = 10, 60
@@ -58,6 +58,9 @@ class Stage:
 
     def __init__(self, residents: Residents) -> None:
         self._residents = residents
+
+    def crew(self, job: TrainJob) -> ResidentCrew:
+        return self._residents.crew(job)
 
     def run(
         self, job: TrainJob, workers: int, look: Callable[[Event], None] = lambda event: None
@@ -226,6 +229,26 @@ def test_times_are_agreed_on(tmp_path, stage):
         stage.run(timed, 3, look)
     *whole, _ = saves.values()
     assert all(len(workers) == 3 for workers in whole), "all save the same steps"
+
+
+def test_a_wish_for_a_checkpoint_is_met_by_all_once(tmp_path, stage):
+    wished = job(tmp_path.as_uri(), checkpoint_every=None, steps=10**6)
+    crew = stage.crew(wished)
+    saves: dict[int, set[str]] = {}
+    steps = 0
+    for event in launch(wished, 3, crew=crew):
+        if isinstance(event, StepDone) and event.worker == "worker-1":
+            steps += 1
+            if steps == 10:
+                for worker in ("worker-1", "worker-2"):  # the news has not come to everybody yet
+                    crew.tell(worker, SaveWanted(step=event.step))
+            if steps == 60:
+                crew.tell("worker-0", SaveWanted(step=min(saves) - 1))  # late, and met already
+            if steps == 120:
+                break
+        elif isinstance(event, Saved):
+            saves.setdefault(event.step, set()).add(event.worker)
+    assert [len(workers) for workers in saves.values()] == [3]
 
 
 class Enough(Exception):

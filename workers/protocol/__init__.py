@@ -51,6 +51,7 @@ from workers.protocol.orders import (
     Hold,
     Membership,
     Order,
+    SaveWanted,
 )
 
 #: For a worker's environment, before torch and pyarrow are imported, where it says nothing else. That a peer
@@ -90,6 +91,7 @@ __all__ = [
     "Report",
     "SaveFailing",
     "SaveSkipped",
+    "SaveWanted",
     "Saved",
     "Stacks",
     "StandsBy",

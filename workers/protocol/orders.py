@@ -58,4 +58,11 @@ class CheckpointCommitted:
     step: int
 
 
-Order = Membership | Hold | CheckpointCommitted
+@dataclass(frozen=True, kw_only=True)
+class SaveWanted:
+    """A checkpoint later than `step` is wanted, at the next boundary. It is enough to tell one member."""
+
+    step: int
+
+
+Order = Membership | Hold | CheckpointCommitted | SaveWanted

@@ -67,9 +67,10 @@ class Checkpoints:
 
     @property
     def is_overdue(self) -> bool:
-        """Whether the job saves by the clock, and it is time."""
+        """Whether somebody has asked for a checkpoint, or the job saves by the clock and it is time."""
         every = self._job.checkpoint_seconds
-        return self.wanted and every is not None and time.monotonic() - self._saved_at > every
+        is_time = every is not None and time.monotonic() - self._saved_at > every
+        return self.wanted and (is_time or self._orders.wants_save(self._last_save))
 
     def restore(self, step: int) -> None:
         """Take over the state of a committed checkpoint.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.gang import Ended, Outcome
-from orchestrator.gang.commands import Announce, Commit, Form
-from orchestrator.gang.events import CommitFailed, Committed
+from orchestrator.gang.commands import Announce, AskToSave, Commit, Form
+from orchestrator.gang.events import CommitFailed, Committed, SaveNow
 from orchestrator.gang.states import Forming, Training
 from tests.support.gang_life import Life, formed_by, none, only, training, w
 from workers.protocol import Fault
@@ -79,6 +79,12 @@ def test_a_store_that_never_takes_a_manifest_ends_the_job():
         life.wait(31)
     assert life.outcome.fault is Fault.STORAGE
     assert life.outcome.exit_code == UNREACHABLE
+
+
+def test_who_wants_a_checkpoint_now_gets_one_of_a_later_step():
+    life = training(2, step=7, saves=True)
+    assert life.hear(SaveNow()) == [AskToSave(step=7, workers=(w(0), w(1)))]
+    assert training(2, step=7).hear(SaveNow()) == [], "a job that saves nothing has nowhere to"
 
 
 # --- the end ---
