@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from orchestrator.cli import format as fmt
+from orchestrator.records.advice import advise
 from orchestrator.records.facts import JobState, WorkerState
 from orchestrator.records.ledger import Goodput
 from orchestrator.records.status import WORKER_PHASE, JobStatus, JobView
@@ -100,10 +101,22 @@ def _facts(view: JobView) -> Iterator[tuple[str, str]]:
         yield "history", f"{fmt.plural(status.generations, 'generation')}, {status.redone_steps} steps redone"
     if status.checkpoint is not None:
         yield "checkpoint", f"{status.checkpoint.uri}  (step {status.checkpoint.step})"
+        if status.save_times.seconds is not None and status.save_times.stalled is not None:
+            yield "saving", _advice(view, status.save_times.seconds, status.save_times.stalled)
     if status.state_digest is not None:
         yield "state digest", status.state_digest
     if status.metrics_address is not None:
         yield "metrics", f"{status.metrics_address}  (while the job ran)"
+
+
+def _advice(view: JobView, took: float, stalled: float) -> str:
+    """What a checkpoint costs, and how often one should be made."""
+    advice = advise(stalled=stalled, took=took, elapsed=view.seconds, losses=view.status.recalls)
+    supposed = f"every {fmt.duration(advice.between)}, as here" if advice.seen else "once a day"
+    return (
+        f"training stood still for {stalled * 1000:,.1f} ms, durable after {took:,.2f} s; "
+        f"one every {fmt.duration(advice.interval)} loses least if all workers are lost {supposed}"
+    )
 
 
 def _fact(label: str, value: str, *, style: str = "") -> Text:

@@ -96,6 +96,7 @@ class JobStatus:
     checkpoint: Checkpoint | None = None
     checkpoints: int = 0
     saves_skipped: int = 0
+    recalls: int = 0  # how often all workers were lost, and a checkpoint was gone on from
     failing_save: int | None = None
     save_times: SaveTimes = SaveTimes()
     written_bytes: int = 0
@@ -255,6 +256,7 @@ class JobStatus:
             redone_steps=self.redone_steps + max(0, self._begun - event.step),
             pace=self.pace.interrupted(),
             failure=None,
+            recalls=self.recalls + (event.restored and self.generations > 0),
             joined=event.generation,
             _begun=event.step,
             _reports={},

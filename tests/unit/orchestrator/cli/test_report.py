@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -98,3 +99,15 @@ def test_a_long_address_stays_on_one_line() -> None:
     uri = "s3://bucket/" + "a-long-folder/" * 20
     board.checkpointed(uri, 5, 0.0)
     assert f"  checkpoint      {uri}  (step 5)" in reported(board)
+
+
+def test_what_saving_costs_is_said_and_how_often_it_should_be_done() -> None:
+    board, worker = Scoreboard(train_job(), 0.0), FakeWorker("a")
+    board.observe(worker.formed(), 0.0)
+    board.observe(replace(worker.saved(5), seconds=1.5, stalled_seconds=0.25), 1.0)
+    board.checkpointed("file:///runs", 5, 1.0)
+    [line] = [line for line in reported(board) if line.startswith("  saving")]
+    assert line.endswith(
+        "training stood still for 250.0 ms, durable after 1.50 s; "
+        "one every 3:28 min loses least if all workers are lost once a day"
+    )
