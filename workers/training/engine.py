@@ -188,7 +188,7 @@ class Engine:
             return False, healed
         restored = membership.resume_step is not None
         if membership.resume_step is not None:
-            self._checkpoints.restore(membership.resume_step)
+            self._checkpoints.restore(membership.resume_step, exchange)
         elif self._job.init_from is not None:
             begin_from(built.replica, self._job.init_from)
         built.buffers.settle()

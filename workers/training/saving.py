@@ -16,17 +16,18 @@ from typing import Any
 
 from workers.checkpoint.compatibility import JobFacts, check_resume
 from workers.checkpoint.draft import draft_manifest
-from workers.checkpoint.load import read_manifest, read_tensors
+from workers.checkpoint.load import read_manifest
 from workers.checkpoint.tensors import TensorSpec
 from workers.data.schedule import Steps
 from workers.numerics.environment import fingerprint
-from workers.numerics.exchange import PeerLost
+from workers.numerics.exchange import Exchange, PeerLost
 from workers.orders import Orders
 from workers.protocol import Membership, Saved, SaveFailing, TrainJob
 from workers.reporter import Reporter
 from workers.storage import Store
 from workers.training.behind import SaveBehind
 from workers.training.replica import Replica
+from workers.training.restoring import read_together
 from workers.training.share import Share
 from workers.training.staging import Staging
 from workers.training.step import Team
@@ -72,17 +73,18 @@ class Checkpoints:
         is_time = every is not None and time.monotonic() - self._saved_at > every
         return self.wanted and (is_time or self._orders.wants_save(self._last_save))
 
-    def restore(self, step: int) -> None:
-        """Take over the state of a committed checkpoint.
+    def restore(self, step: int, exchange: Exchange) -> None:
+        """Take over the state of a committed checkpoint, which all members read together.
 
         Raises:
             CheckpointError: it is damaged, or another job's, or was written in another environment.
+            PeerLost: a member is gone, or cannot read its share.
         """
         if self._store is None:
             raise RuntimeError("a job without checkpoints cannot resume")
         manifest = read_manifest(self._store, step)
         check_resume(manifest, JobFacts.of(self._job, self._fingerprint()))
-        self._replica.adopt(read_tensors(self._store, manifest), manifest.scalars, step)
+        self._replica.adopt(read_together(exchange, self._store, manifest), manifest.scalars, step)
         self._intact = {chunk.sha256 for chunk in manifest.chunks}
 
     def begin(self, membership: Membership) -> None:
