@@ -1,4 +1,4 @@
-"""Object storage behind one small class: `file://` folders and `s3://` buckets, with boto3's credentials.
+"""Object storage behind one small class: folders, and buckets of S3, Google Cloud Storage and Azure.
 
 Everything that leaves or enters a store passes here, so that retries, credentials and the wording of
 errors are the same everywhere. Never fork after a store was opened: the client's threads do not survive it.
@@ -53,8 +53,9 @@ class Store:
     """A prefix in an object store. Object names are relative to it and use `/`.
 
     Args:
-        uri: `file:///folder` or `s3://bucket/prefix`. S3 settings are the AWS SDK's own
-            (`AWS_ENDPOINT_URL_S3`, `AWS_PROFILE`, `AWS_REGION`, ...). Nothing needs to exist yet.
+        uri: `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`. Settings
+            and credentials are those of each cloud's own SDK (`AWS_ENDPOINT_URL_S3`, `AWS_PROFILE`,
+            `GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_STORAGE_ACCOUNT_NAME`, ...). Nothing needs to exist yet.
 
     Raises:
         InputError: the URI has another scheme or names nothing.
@@ -206,7 +207,12 @@ class Store:
 
 def _info(name: str, meta: ObjectMeta) -> ObjectInfo:
     modified = meta["last_modified"].timestamp()
-    return ObjectInfo(name=name, size=meta["size"], etag=meta["e_tag"] or "", modified=modified)
+    return ObjectInfo(name=name, size=meta["size"], etag=_quoted(meta["e_tag"] or ""), modified=modified)
+
+
+def _quoted(etag: str) -> str:
+    """As requests want it: Azure's listings leave the quotation marks out."""
+    return f'"{etag}"' if etag.startswith("0x") else etag
 
 
 def _modified(path: Path) -> float:

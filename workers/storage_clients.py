@@ -1,7 +1,8 @@
-"""The clients behind a store, with the AWS SDK's own settings and credentials, and how patient they are."""
+"""The clients behind a store, with the settings of each cloud's own SDK, and how patient they are."""
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -24,11 +25,14 @@ _READING: ClientConfig = {
 
 
 def clients(uri: str) -> tuple[ObjectStore, ObjectStore]:
-    """A client for the store of a `file://` or `s3://` URI, and one for ranged reads.
+    """A client for the store of a URI, and one for ranged reads.
+
+    Args:
+        uri: `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`.
 
     Raises:
         InputError: the URI has another scheme or names nothing.
-        AccessError: there are no usable AWS settings.
+        AccessError: there are no usable settings for that cloud.
     """
     parts = urlsplit(uri)
     if parts.scheme == "file":
@@ -38,12 +42,13 @@ def clients(uri: str) -> tuple[ObjectStore, ObjectStore]:
 
         local = LocalStore()
         return local, local
-    if parts.scheme == "s3":
-        if not parts.netloc:
-            raise InputError("no bucket named", where=uri, fix="write s3://bucket/prefix")
-        return _s3(parts.netloc)
-    fix = "use file:///absolute/folder or s3://bucket/prefix"
-    raise InputError("unknown kind of address", where=uri or "(empty)", fix=fix)
+    if parts.scheme not in _CLOUDS:
+        fix = "use file:///absolute/folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+        raise InputError("unknown kind of address", where=uri or "(empty)", fix=fix)
+    if not parts.netloc:
+        fix = f"write {parts.scheme}://bucket/prefix"
+        raise InputError("no bucket named", where=uri, fix=fix)
+    return _CLOUDS[parts.scheme](parts.netloc)
 
 
 def _s3(bucket: str) -> tuple[ObjectStore, ObjectStore]:
@@ -73,3 +78,45 @@ def _s3(bucket: str) -> tuple[ObjectStore, ObjectStore]:
         )
 
     return client(_PATIENCE), client(_READING)
+
+
+def _google(bucket: str) -> tuple[ObjectStore, ObjectStore]:
+    """With Google's application default credentials."""
+    from obstore.exceptions import BaseError
+    from obstore.store import GCSStore
+
+    try:
+        return (
+            GCSStore(bucket, client_options=_PATIENCE, retry_config=_RETRIES),
+            GCSStore(bucket, client_options=_READING, retry_config=_RETRIES),
+        )
+    except BaseError as error:
+        fix = "log in: gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS"
+        what = f"no usable Google settings: {_first_line(error)}"
+        raise AccessError(what, where=f"gs://{bucket}", fix=fix) from error
+
+
+def _azure(container: str) -> tuple[ObjectStore, ObjectStore]:
+    """With Azure's own variables: AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY, ..."""
+    from obstore.exceptions import BaseError
+    from obstore.store import AzureStore
+
+    plain = os.environ.get("AZURE_STORAGE_ENDPOINT", "").startswith("http://")
+
+    def client(patience: ClientConfig) -> ObjectStore:
+        options: ClientConfig = {**patience, "allow_http": plain}
+        return AzureStore(container, client_options=options, retry_config=_RETRIES)
+
+    try:
+        return client(_PATIENCE), client(_READING)
+    except BaseError as error:
+        fix = "set AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or a managed identity"
+        what = f"no usable Azure settings: {_first_line(error)}"
+        raise AccessError(what, where=f"az://{container}", fix=fix) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+_CLOUDS = {"s3": _s3, "gs": _google, "az": _azure}

@@ -14,8 +14,8 @@ _HEAD = """\
 # The job file
 
 YAML. Every field can be overridden on the command line: `--set batch.size=128`. Paths may be
-`s3://bucket/prefix`, `file:///folder`, or paths relative to the job file. This page is written by
-`python -m orchestrator.spec.document`.
+`s3://bucket/prefix` (or `gs://`, `az://`), `file:///folder`, or paths relative to the job file. This page is
+written by `python -m orchestrator.spec.document`.
 
 | field | type | default | what it is |
 |---|---|---|---|"""

@@ -42,11 +42,11 @@ def _recipe(text: str) -> str:
 def _uri(text: str, info: ValidationInfo) -> str:
     """Absolute URIs stay; paths become `file://` URIs, relative ones from the job file's folder."""
     parts = urlsplit(text)
-    if parts.scheme == "s3" and parts.netloc:
+    if parts.scheme in ("s3", "gs", "az") and parts.netloc:
         return text.rstrip("/")
     if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/") and len(parts.path) > 1:
         return text.rstrip("/")
-    fix = "write s3://bucket/prefix, file:///absolute/folder, or a path"
+    fix = "write s3://bucket/prefix (or gs://, az://), file:///absolute/folder, or a path"
     if not text or "://" in text:
         raise broken(f"{text!r} is not an address of a folder", fix=fix)
     path = Path(text).expanduser()

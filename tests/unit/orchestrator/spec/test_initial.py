@@ -60,7 +60,7 @@ def test_it_survives_the_way_through_json(job):
     [
         ("init_from: {}", "5: init_from.uri: missing -> add it"),
         ("init_from: 3", "5: init_from: should be a section with fields, not 3"),
-        ("init_from: gs://a/b", "5: init_from.uri: 'gs://a/b' is not an address"),
+        ("init_from: ftp://a/b", "5: init_from.uri: 'ftp://a/b' is not an address"),
         ("init_from: {uri: x, stpe: 3}", "5: init_from.stpe: unknown field -> did you mean step?"),
         ("init_frm: x", "5: init_frm: unknown field -> did you mean init_from?"),
         ("freez: [a]", "5: freez: unknown field -> did you mean freeze?"),

@@ -122,7 +122,7 @@ def test_paths_mean_the_same_from_every_working_directory(tmp_path, monkeypatch)
     assert spec.data.train.uri == (tmp_path / "inner/d").as_uri()
 
 
-@pytest.mark.parametrize("uri", ["''", "gs://bucket/x", "s3://", "file://", "file://host/x", "s3:///x"])
+@pytest.mark.parametrize("uri", ["''", "ftp://bucket/x", "s3://", "file://", "file://host/x", "s3:///x"])
 def test_an_address_that_we_cannot_open_is_refused(problems, uri):
     (problem,) = problems(SMALL + f"data: {{train: {{uri: {uri}}}}}")
     assert problem.startswith("job.yaml:5: data.train.uri:")
