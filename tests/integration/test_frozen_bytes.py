@@ -64,6 +64,7 @@ def job(folder: Path, optimizer: str, **changes: object) -> TrainJob:
         checkpoint_uri=folder.as_uri(),
         checkpoint_every=1,
         checkpoint_keep=Retention(last=100),
+        checkpoint_waits=True,
         **changes,
     )
 

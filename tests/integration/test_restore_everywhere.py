@@ -77,9 +77,8 @@ def test_what_an_evaluation_gave_stands_beside_the_checkpoint_of_its_step(
     assert job.checkpoint_uri is not None
     store = Store(job.checkpoint_uri)
     noted = {step: metrics_of(read_sidecar(store, step)) for step in history(store)}
-    assert {step: metrics for step, metrics in noted.items() if metrics} == {
-        step: metrics for step, metrics in undisturbed.evaluations.items() if step % 4 == 0
-    }, "the last step was saved before it was evaluated"
+    evaluated = {step: metrics for step, metrics in noted.items() if metrics}
+    assert evaluated == undisturbed.evaluations, "the last step's too, which is evaluated in any case"
     assert len(undisturbed.evaluations) == STEPS // 4 + 1
 
 

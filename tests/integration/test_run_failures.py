@@ -114,7 +114,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_loses_nothing_but_the_save(
     lockstep: Lockstep, job: BitsJob, small_disk: Path, trained
 ) -> None:
-    options = ("--workers", 2, "--set", f"checkpoint.uri={small_disk}")
+    options = ("--workers", 2, "--set", f"checkpoint.uri={small_disk}", "--set", "checkpoint.patience=1s")
     result = lockstep.run(job.file, *options)
     assert result.code == 2
     assert "No space left on device\n  → free some space" in result.err

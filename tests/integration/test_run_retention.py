@@ -29,7 +29,11 @@ def shown(folder: Path, *options: str) -> dict:
 def test_multiples_and_the_best_stay_across_a_resume_and_the_chain_is_whole(
     job: BitsJob, lockstep: Lockstep
 ) -> None:
-    job.change(checkpoint={"uri": "runs", "every": 3, **KEEP}, evaluate={"every": 3}, stop={"steps": 6})
+    job.change(
+        checkpoint={"uri": "runs", "every": 3, "if_busy": "wait", **KEEP},
+        evaluate={"every": 3},
+        stop={"steps": 6},
+    )
     first = lockstep.run(job.file, "--workers", 2)
     assert first.code == 0, first.err
     job.change(stop={"steps": 15})
@@ -61,7 +65,9 @@ def test_multiples_and_the_best_stay_across_a_resume_and_the_chain_is_whole(
 def test_a_metric_that_does_not_exist_is_said(job: BitsJob, lockstep: Lockstep) -> None:
     keep = {"metric": "f1", "mode": "max"}
     job.change(
-        checkpoint={"uri": "runs", "every": 3, "keep_best": keep}, stop={"steps": 3}, evaluate={"every": 3}
+        checkpoint={"uri": "runs", "every": 3, "if_busy": "wait", "keep_best": keep},
+        stop={"steps": 3},
+        evaluate={"every": 3},
     )
     result = lockstep.run(job.file, "--workers", 1)
     assert result.code == 0, result.err

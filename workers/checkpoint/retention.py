@@ -74,10 +74,10 @@ def prune(
         dry_run: change nothing. This machine's clock then has to do.
     """
     catalogue = catalogue or Catalogue(store)
-    before = -math.inf
-    if grace_seconds is not None:
-        before = (time.time() if dry_run else store_time(store)) - grace_seconds
     chunks, entries = catalogue.chunks(), catalogue.entries()
+    before = -math.inf
+    if grace_seconds is not None and (chunks or store.unfinished(before=math.inf)):
+        before = (time.time() if dry_run else store_time(store)) - grace_seconds
     removed = _removed(keep, catalogue, chunks, entries)
     old = _named(entries[step] for step in removed)
     unfinished = len(store.unfinished(before=before)) if dry_run else store.remove_unfinished(before=before)
