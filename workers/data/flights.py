@@ -1,4 +1,4 @@
-"""Blocks on their way: a few threads fetch them, and what is late is asked for a second time."""
+"""Blocks on their way: a few threads fetch them, and what is late is asked for again."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from workers.data.hedging import Hedging
 from workers.mapping import MappedFile
 
 AT_ONCE = 32  # small objects need many: each waits for its own answer
+#: A second request may hang like the first one, and so on; each next one is late after twice the time.
+_REQUESTS_MAX = 4
 #: Requests that were overtaken, but still hang, are no reason to send no others: so many threads for each.
-_THREADS = 4
+_THREADS = _REQUESTS_MAX
 _LOOK_AGAIN_SECONDS = 0.25
 
 
 class Flight:
-    """A block on its way, by one request or by whichever of two is there first.
+    """A block on its way, by one request or by whichever of several is there first.
 
     Attributes:
         block: its number.
@@ -33,9 +35,10 @@ class Flight:
     def __init__(self, block: int, size_bytes: int) -> None:
         self.block, self.size_bytes = block, size_bytes
         self.arrived: Future[pa.RecordBatch] = Future()
-        self.begun_at: float | None = None
-        self.open = 0  # requests that can still bring it
-        self.asked = self.hedged = self.failed = self.cancelled = self.mapped = False
+        self.begun_at: float | None = None  # its latest request
+        self.requests = 0
+        self.open = 0  # of these, those that can still bring it
+        self.asked = self.failed = self.cancelled = self.mapped = False
         self.file: MappedFile | None = None
 
     @property
@@ -48,13 +51,13 @@ class Flights:
     """Sends requests for blocks, for a bounded number of them at a time. Safe to share between threads.
 
     Args:
-        load: gets a block, checked and decoded, and is told whether this is the second request for it; calls
+        load: gets a block, checked and decoded, and is told whether this is a second request for it; calls
             `asks` before it asks the store.
         at_once: so many at a time.
         clock: seconds that never run backwards.
 
     Attributes:
-        sent, hedged: how many requests the store got, and for how many blocks there were second ones.
+        sent, hedged: how many requests the store got, and how many of those were for a block that was late.
     """
 
     def __init__(
@@ -86,20 +89,19 @@ class Flights:
         return flight
 
     def hurry(self, flight: Flight) -> float:
-        """Somebody waits for this one: ask again if it is late and was not asked for twice.
+        """Somebody waits for this one: ask again if it is late.
 
         Returns:
             seconds until it is worth calling this again.
         """
         with self._lock:
             late_after = self._hedging.late_after(flight.size_bytes)
-            if flight.hedged or flight.begun_at is None or late_after is None:
+            if flight.requests >= _REQUESTS_MAX or flight.begun_at is None or late_after is None:
                 return _LOOK_AGAIN_SECONDS
-            left = flight.begun_at + late_after - self._clock()
+            left = flight.begun_at + late_after * (1 << (flight.requests - 1)) - self._clock()
             if left > 0:
                 return left
             if not flight.arrived.done() and not self._closed and self._hedging.allow():
-                flight.hedged = True
                 self.hedged += 1
                 self._request(flight, second=True)
             return _LOOK_AGAIN_SECONDS
@@ -132,11 +134,12 @@ class Flights:
         while self._queue and self._in_air < self._at_once:
             flight = self._queue.popleft()
             if not flight.failed:
-                flight.begun_at = self._clock()
                 self._in_air += 1
                 self._request(flight, second=False)
 
     def _request(self, flight: Flight, *, second: bool) -> None:
+        flight.begun_at = self._clock()
+        flight.requests += 1
         flight.open += 1
         self._pool.submit(self._fetch, flight, second)
 

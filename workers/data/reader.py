@@ -34,7 +34,7 @@ class BlockReader:
 
     A block that is wanted is fetched once, by a few threads at a time, and kept until `cache_bytes` of more
     recently used blocks push it out. One that is waited for, and takes far longer than others of its size, is
-    asked for a second time; the answer that is there first counts. Both are checked.
+    asked for again; the answer that is there first counts. All are checked.
 
     Args:
         dataset: what to read.

@@ -1,4 +1,4 @@
-"""A block arrives once, by whichever of two requests is there first."""
+"""A block arrives once, by whichever of its requests is there first."""
 
 from __future__ import annotations
 
@@ -87,6 +87,24 @@ def test_what_is_late_is_asked_for_once_more_and_the_first_answer_counts(tower):
     assert flight.arrived.result() == batch(7)
     assert (tower.flights.sent, tower.flights.hedged) == (WARM + 2, 1)
     assert tower.asked.empty()
+
+
+def test_a_second_request_may_hang_too_and_each_next_one_waits_twice_as_long(tower):
+    flight, _ = tower.send(7)
+    answers = []
+    for wait in (LATE_AFTER, 2 * LATE_AFTER, 4 * LATE_AFTER):
+        assert tower.flights.hurry(flight) == pytest.approx(wait)
+        tower.now += wait
+        tower.flights.hurry(flight)
+        block, second, answer = tower.next()
+        assert (block, second) == (7, True)
+        answers.append(answer)
+    tower.now += 1000
+    tower.flights.hurry(flight)
+    answers[-1].set_result(batch(7))
+    assert flight.arrived.result(SECONDS_MAX) == batch(7)
+    assert tower.asked.empty()
+    assert tower.flights.hedged == len(answers) == 3
 
 
 @settings(max_examples=25, deadline=None)
