@@ -6,7 +6,6 @@ one generation, and the manifests.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,9 +17,9 @@ from typing import Protocol
 
 from workers.checkpoint.committer import Committer
 from workers.checkpoint.load import read_manifest
+from workers.forks import start
 from workers.numerics.tree import dyadic_assignment
 from workers.protocol import (
-    ENVIRONMENT,
     Beat,
     Broken,
     CheckpointCommitted,
@@ -63,10 +62,8 @@ class ProcessCrew:
     """
 
     def __init__(self, job: TrainJob, nodes: Sequence[str] = ("localhost",)) -> None:
-        os.environ.update(ENVIRONMENT | os.environ)
         self._job, self._nodes = job, nodes
         self._node_of: dict[str, str] = {}
-        self._context = multiprocessing.get_context("spawn")
         self._processes: dict[str, BaseProcess] = {}
         self._connections: dict[str, Connection] = {}
         self._news: list[News] = []
@@ -74,13 +71,9 @@ class ProcessCrew:
     def hire(self, workers: Sequence[str], avoid: Collection[str] = ()) -> None:
         """Start a process for each of these names, on other nodes than those, if there are any."""
         for worker in workers:
-            ours, theirs = self._context.Pipe()
             node = self._emptiest(avoid)
-            process = self._context.Process(target=_main, args=(worker, node, self._job, theirs), daemon=True)
-            process.start()
+            self._processes[worker], self._connections[worker] = start(_main, worker, node, self._job)
             self._node_of[worker] = node
-            theirs.close()  # so that the death of a worker closes its pipe
-            self._processes[worker], self._connections[worker] = process, ours
         self._news.append(Placed(workers=tuple(workers)))
 
     @property

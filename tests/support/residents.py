@@ -5,7 +5,6 @@ A test that stops and resumes dozens of times cannot wait for dozens of interpre
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import threading
 from collections.abc import Sequence
@@ -13,9 +12,10 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from workers.blame import describe
+from workers.forks import start
 from workers.orders import Orders
 from workers.outbox import Outbox
-from workers.protocol import ENVIRONMENT, Event, Failed, Membership, Order, TrainJob
+from workers.protocol import Event, Failed, Membership, Order, TrainJob
 
 #: Ends whatever generation there is; nobody belongs to it.
 _RELEASE = Membership(generation=10**9, workers=(), hosted=(), store="")
@@ -26,16 +26,12 @@ class Residents:
     """So many processes, for as long as the block lasts."""
 
     def __init__(self, count: int) -> None:
-        os.environ.update(ENVIRONMENT | os.environ)
-        context = multiprocessing.get_context("spawn")
         self.connections: list[Connection] = []
         self._processes = []
         for _ in range(count):
-            ours, theirs = context.Pipe()
-            self._processes.append(context.Process(target=_serve, args=(theirs,), daemon=True))
-            self._processes[-1].start()
-            theirs.close()
-            self.connections.append(ours)
+            process, connection = start(_serve)
+            self._processes.append(process)
+            self.connections.append(connection)
 
     def crew(self, job: TrainJob) -> ResidentCrew:
         """For one run of a job."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,8 +15,9 @@ import torch
 
 from workers.checkpoint.manifest import Manifest
 from workers.errors import InputError, LockstepError, UnreachableError
+from workers.forks import start
 from workers.numerics.tree import dyadic_assignment
-from workers.protocol import ENVIRONMENT, Membership, TrainJob
+from workers.protocol import Membership, TrainJob
 from workers.replay.conditions import changes
 from workers.replay.differences import Difference
 from workers.replay.retrain import Arrived, At, Compared, Ended, Said, Task, main
@@ -162,18 +162,11 @@ class Proof:
     @contextmanager
     def _processes(self) -> Iterator[list[_Child]]:
         """All of them; none is left when the block is."""
-        os.environ.update(ENVIRONMENT | os.environ)
-        context = multiprocessing.get_context("spawn")
         children: list[_Child] = []
         try:
             for rank in range(self._workers):
-                ours, theirs = context.Pipe()
-                process = context.Process(
-                    target=main, args=(self._task(rank), theirs), name=f"worker-{rank}", daemon=True
-                )
-                process.start()
-                theirs.close()  # so that the death of a process closes its pipe
-                children.append(_Child(process=process, connection=ours))
+                process, connection = start(main, self._task(rank))
+                children.append(_Child(process=process, connection=connection))
             yield children
         finally:
             for child in children:
