@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test simulate gpu-check fire lint format types bench clean
+.PHONY: help install demo test simulate gpu-check fire kills lint format types bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ gpu-check: $(INSTALLED) ## run the engine's tests on this machine's GPUs, withou
 
 fire: $(INSTALLED) ## kill, freeze, resize and drain 50 jobs of real processes; the bits must stay the same
 	$(BIN)/python -m tests.fire --seeds 50
+
+kills: $(INSTALLED) ## kill whoever takes part in a save at each of its operations, 200 times on disk and on S3
+	$(BIN)/python -m tests.kills --seeds 200
+	$(BIN)/python -m tests.kills --seeds 200 --s3
 
 lint: $(INSTALLED) ## check style and formatting
 	$(BIN)/ruff check

@@ -99,21 +99,6 @@ def test_checkpoints_are_compared_exported_and_followed_back(store, tmp_path) ->
     assert [(a["step"], a["state"]) for a in shown["lineage"]["ancestors"]] == [(2, "intact"), (1, "gone")]
 
 
-def test_two_attempts_at_one_step_at_once_agree(store) -> None:
-    together, manifest = Barrier(2), None
-
-    def attempt(step: int, records: object, parent: object):
-        together.wait()
-        return commit(store, draft(SPECS, step), records, parent)
-
-    with ThreadPoolExecutor(2) as pool:
-        for step in range(1, ATTEMPTS + 1):
-            records = written(store, step)
-            mine, theirs = pool.map(attempt, [step] * 2, [records] * 2, [manifest] * 2)
-            assert mine == theirs == read_manifest(store, step)
-            manifest = mine
-
-
 def test_of_two_different_states_exactly_one_is_committed(store) -> None:
     together = Barrier(2)
 

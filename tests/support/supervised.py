@@ -71,7 +71,9 @@ def load(folder: Path, uri: str | None) -> TrainJob:
 
 
 @contextmanager
-def supervised(job: TrainJob, workers: int) -> Iterator[tuple[Supervisor, ProcessCrew, Seen]]:
+def supervised(
+    job: TrainJob, workers: int, resume_step: int | None = None
+) -> Iterator[tuple[Supervisor, ProcessCrew, Seen]]:
     """All that it takes to run a job with so many workers; call the supervisor's `run`."""
     crew, seen = ProcessCrew(job, NODES), Seen()
     with ThreadPoolExecutor(1) as pool:
@@ -79,9 +81,9 @@ def supervised(job: TrainJob, workers: int) -> Iterator[tuple[Supervisor, Proces
             crew=crew,
             policy=Policy(virtual_ranks=job.virtual_ranks, saves=job.checkpoint_uri is not None),
             workers=workers,
-            resume_step=None,
+            resume_step=resume_step,
             checkpointing=JobCheckpoints(
-                job.checkpoint_uri, resume_step=None, keep=job.checkpoint_keep, sidecar={}
+                job.checkpoint_uri, resume_step=resume_step, keep=job.checkpoint_keep, sidecar={}
             ),
             observers=[seen],
             aside=lambda work, then: pool.submit(lambda: then(work())),
