@@ -1,10 +1,12 @@
 """What a checkpoint costs, beside `torch.save`, `torch.distributed.checkpoint` and its `async_save`.
 
-    python benchmarks/checkpoint.py [--rounds 5] [--steps 25] [--every 6]
+    python benchmarks/checkpoint.py [--store local|s3] [--rounds 5] [--steps 25] [--every 6]
 
 All sides train the same model of 33.6 million parameters with AdamW, 101 million float32 values in all, on
-two workers of one thread, and save to the local disk every so many steps. They run alternately; the first
-save of each run, in which memory is laid out, does not count. For each save:
+two workers of one thread, and save every so many steps: to the local disk, or to Ceph's S3 gateway on this
+machine, `torch.save` through boto3 and the others of torch through s3fs. (That wants an older boto3 than the
+pinned one, so an environment of its own: `pip install s3fs`.) They run alternately; the first save of each
+run, in which memory is laid out, does not count. For each save:
 
 * `stands still`: how long training is kept from going on, on the worker that is kept longest: until the call
   returns, for the peers. For ours, with what the next step had to wait for copies.
@@ -27,10 +29,14 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from workers.storage import Store
 
 ROOT = Path(__file__).parents[1]
 SUPPORT = ROOT / "benchmarks/support"
@@ -45,36 +51,63 @@ Run = dict[str, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--store", choices=("local", "s3"), default="local")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--every", type=int, default=6)
     options = parser.parse_args()
     found: dict[str, list[Run]] = defaultdict(list)
     copies: list[float] = []
-    with tempfile.TemporaryDirectory() as name:
+    with place(options.store) as root:
         for number in range(options.rounds):
             sides = (OURS, *PEERS) if number % 2 == 0 else (*PEERS[::-1], OURS)
             for side in sides:
-                run = launch(side, Path(name) / "saves", options.steps, options.every)
+                run = launch(side, fresh(root), options.steps, options.every)
                 found[side].append(per_save(run, options.every))
                 print(f"round {number + 1}: {side}: {found[side][-1]}", file=sys.stderr, flush=True)
             copies.append(one_copy())
-    report(found, copies)
+    report(found, copies, options.store)
 
 
-def launch(side: str, folder: Path, steps: int, every: int) -> Run:
-    """One run of a side in a fresh folder."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+@contextmanager
+def place(kind: str) -> Iterator[str]:
+    """Where saves go: a folder, or the URI of a bucket."""
+    with tempfile.TemporaryDirectory() as name:
+        if kind == "local":
+            yield f"{name}/saves"
+            return
+        sys.path.insert(0, str(ROOT))
+        from tests.support.s3 import HOW_TO_INSTALL, missing_programs, s3_server
+
+        if missing := missing_programs():
+            raise SystemExit(f"{', '.join(missing)} are missing: {HOW_TO_INSTALL}")
+        with s3_server(Path(name)) as server:
+            os.environ.update(server.environment())
+            yield f"s3://{server.make_bucket('bench')}/saves"
+
+
+def fresh(root: str) -> str:
+    """A place that is empty, like the one before, which is emptied."""
+    if root.startswith("s3:"):
+        Store(root).delete([info.name for info in Store(root).list()])
+    else:
+        shutil.rmtree(root, ignore_errors=True)
+        Path(root).mkdir()
+    return root
+
+
+def launch(side: str, uri: str, steps: int, every: int) -> Run:
+    """One run of a side."""
     if side == OURS:
-        command = [sys.executable, str(SUPPORT / "checkpoint_ours.py"), folder.as_uri()]
+        ours = uri if uri.startswith("s3:") else Path(uri).as_uri()
+        command = [sys.executable, str(SUPPORT / "checkpoint_ours.py"), ours]
     else:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
         command += [
             str(WORKERS),
             str(SUPPORT / "checkpoint_peer.py"),
             side.replace("_save, ", " "),
-            str(folder),
+            uri,
         ]
     path = os.pathsep.join((str(ROOT), str(ROOT / "benchmarks")))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
@@ -113,9 +146,9 @@ def one_copy() -> float:
     return statistics.median(took)
 
 
-def report(found: dict[str, list[Run]], copies: list[float]) -> None:
+def report(found: dict[str, list[Run]], copies: list[float], store: str) -> None:
     """Print medians over the rounds and the ratios that count."""
-    print(f"\n{STATE_BYTES / 1e6:.0f} MB of state, {WORKERS} workers, local disk, {len(copies)} rounds")
+    print(f"\n{STATE_BYTES / 1e6:.0f} MB of state, {WORKERS} workers, {store}, {len(copies)} rounds")
     columns = ("stands still", "costs in all", "durable after", "step")
     print(f"  {'':<22}" + "".join(f"{name:>15}" for name in columns) + f"{'written':>12}{'peak memory':>14}")
     for side, runs in found.items():

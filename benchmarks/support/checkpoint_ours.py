@@ -6,17 +6,19 @@ python checkpoint_ours.py URI STEPS EVERY
 from __future__ import annotations
 
 import json
-import resource
+import re
 import sys
 import time
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from workers.checkpoint.objects import manifest_name
+from workers.checkpoint import committer
+from workers.checkpoint.manifest import Manifest
 from workers.checkpoint.policy import Retention
-from workers.processes import launch
+from workers.processes import ProcessCrew, launch
 from workers.protocol import Activity, Saved, StepDone, TrainJob
-from workers.storage import Store, local_path
 
 WORKERS = 2
 SOURCE = Path(__file__).with_name("large_state.py")
@@ -32,14 +34,16 @@ def main() -> None:
     )  # fmt: skip
     done: dict[str, dict[int, float]] = defaultdict(dict)
     stood: dict[str, dict[int, float]] = defaultdict(dict)
-    durable, written = dict[int, float](), defaultdict[int, int](int)
-    for event in launch(job, WORKERS):
+    durable, written = _note_commits(), defaultdict[int, int](int)
+    crew = ProcessCrew(job)
+    memory = 0
+    for event in launch(job, WORKERS, crew=crew):
         if isinstance(event, StepDone):
+            memory = max(memory, _peak_memory(crew.pid(event.worker)))
             done[event.worker][event.step] = event.time
             stood[event.worker][event.step] = event.clock.get(Activity.CHECKPOINT_STALL, 0.0)
         elif isinstance(event, Saved):
             written[event.step] += event.written_bytes
-            durable[event.step] = max(durable.get(event.step, 0.0), event.time)
     saves = [step for step in durable if step < steps]
     ends = {step: max(times[step] for times in done.values()) for step in range(1, steps + 1)}
     print(
@@ -49,20 +53,34 @@ def main() -> None:
                 "stood": {  # until the next step's end: what of that had to wait for copies is in it
                     step: max(clock[step + 1] - clock[step] for clock in stood.values()) for step in saves
                 },
-                "durable": {step: _committed(uri, step, durable[step]) - ends[step] for step in saves},
+                "durable": {step: durable[step] - ends[step] for step in saves},
                 "written": {step: written[step] for step in saves},
-                "memory": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
+                "memory": memory,
             }
         )
     )
 
 
-def _committed(uri: str, step: int, chunks: float) -> float:
-    """When the manifest was there, if it still is: only the newest checkpoint is kept."""
-    if uri.startswith("file:"):
-        path = local_path(uri) / manifest_name(step)
-        return path.stat().st_mtime if path.exists() else chunks
-    return chunks if Store(uri) else time.time()
+def _note_commits() -> dict[int, float]:
+    """When the manifest of each step was there; filled from now on."""
+    found: dict[int, float] = {}
+    commit = committer.commit
+
+    def noted(*arguments: Any, **named: Any) -> Manifest:
+        manifest = commit(*arguments, **named)
+        found[manifest.step] = time.time()
+        return manifest
+
+    committer.commit = noted  # type: ignore[attr-defined]
+    return found
+
+
+def _peak_memory(pid: int) -> int:
+    """Bytes; 0 of a process that has ended."""
+    with suppress(OSError):
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+        return int(found[1]) * 1024 if found else 0
+    return 0
 
 
 if __name__ == "__main__":

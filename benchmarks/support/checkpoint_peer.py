@@ -1,24 +1,28 @@
 """The peers of the checkpoint benchmark: DDP under torchrun that saves in one way or another.
 
-torchrun --nproc-per-node 2 checkpoint_peer.py HOW FOLDER STEPS EVERY
+torchrun --nproc-per-node 2 checkpoint_peer.py HOW URI STEPS EVERY
 
 Rank 0 prints one JSON object, of the same form as ours.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import resource
 import sys
 import time
+from collections import defaultdict
 from concurrent.futures import Future
 from pathlib import Path
 
+import fsspec
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from support.large_state import LargeState
+from torch.distributed.checkpoint._fsspec_filesystem import FsspecWriter
 from torch.distributed.checkpoint.state_dict import get_state_dict
 from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType
 from torch.nn.parallel import DistributedDataParallel
@@ -29,8 +33,8 @@ State = dict[str, object]
 class Saver:
     """Saves a state, and notes when it was durable."""
 
-    def __init__(self, how: str, folder: Path) -> None:
-        self._how, self._folder = how, folder
+    def __init__(self, how: str, uri: str) -> None:
+        self._how, self._uri = how, uri
         self.durable: dict[int, float] = {}
         self._running: Future[object] | None = None
         self._stager = None
@@ -40,27 +44,24 @@ class Saver:
 
     def save(self, model: DistributedDataParallel, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Return when training may go on."""
-        where = self._folder / str(step)
         if self._how == "torch.save":
             if dist.get_rank() == 0:
-                where.mkdir(parents=True)
-                state = {"model": model.module.state_dict(), "optimizer": optimizer.state_dict()}
-                with (where / "state.pt").open("wb") as file:
-                    torch.save(state, file)
-                    file.flush()
-                    os.fsync(file.fileno())
+                self._whole({"model": model.module.state_dict(), "optimizer": optimizer.state_dict()}, step)
             dist.barrier()
             self.durable[step] = time.time()
             return
         weights, slots = get_state_dict(model, optimizer)
         state = {"model": weights, "optimizer": slots}
         if self._how == "dcp.save":
-            dcp.save(state, checkpoint_id=where)
+            dcp.save(state, storage_writer=self._writer(step))
             self.durable[step] = time.time()
             return
         self.wait()
         self._running = dcp.async_save(
-            state, checkpoint_id=where, process_group=self._group, async_checkpointer_type=self._kind
+            state,
+            storage_writer=self._writer(step),
+            process_group=self._group,
+            async_checkpointer_type=self._kind,
         )
         self._running.add_done_callback(lambda done: self._note(done, step))
 
@@ -70,19 +71,41 @@ class Saver:
             self._running.result()
             self._running = None
 
+    def _whole(self, state: State, step: int) -> None:
+        """By `torch.save`, in one piece."""
+        if self._uri.startswith("s3:"):
+            import boto3
+
+            buffer = io.BytesIO()
+            torch.save(state, buffer)
+            buffer.seek(0)
+            bucket, _, prefix = self._uri.removeprefix("s3://").partition("/")
+            boto3.client("s3").upload_fileobj(buffer, bucket, f"{prefix}/{step}/state.pt")
+            return
+        where = Path(self._uri) / str(step)
+        where.mkdir(parents=True)
+        with (where / "state.pt").open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _writer(self, step: int) -> dcp.StorageWriter:
+        where = f"{self._uri}/{step}"
+        return FsspecWriter(where) if where.startswith("s3:") else dcp.FileSystemWriter(where)
+
     def _note(self, done: Future[object], step: int) -> None:
         self.durable[step] = time.time()
 
 
 def main() -> None:
-    how, folder, steps, every = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    how, uri, steps, every = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     torch.manual_seed(0)
     recipe = LargeState()
     model = DistributedDataParallel(recipe.build_model())
     optimizer = recipe.build_optimizer(model.module)
-    saver = Saver(how, folder)
+    saver = Saver(how, uri)
     ends, stood = dict[int, float](), dict[int, float]()
     for step in range(1, steps + 1):
         recipe.loss(model, None).backward()
@@ -99,12 +122,12 @@ def main() -> None:
     memory += resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * how.endswith("process")
     dist.all_gather_object(found, {"ends": ends, "stood": stood, "durable": saver.durable, "memory": memory})
     if dist.get_rank() == 0:
-        print(json.dumps(_together(found, folder)))
+        print(json.dumps(_together(found, uri)))
     dist.barrier()
     dist.destroy_process_group()
 
 
-def _together(found: list, folder: Path) -> dict:
+def _together(found: list, uri: str) -> dict:
     ends = {step: max(one["ends"][step] for one in found) for step in found[0]["ends"]}
     return {
         "ends": ends,
@@ -112,11 +135,18 @@ def _together(found: list, folder: Path) -> dict:
         "durable": {
             step: max(one["durable"][step] for one in found) - ends[step] for step in found[0]["durable"]
         },
-        "written": {
-            int(path.name): sum(part.stat().st_size for part in path.iterdir()) for path in folder.iterdir()
-        },
+        "written": _written(uri),
         "memory": max(one["memory"] for one in found) * 1024,
     }
+
+
+def _written(uri: str) -> dict[int, int]:
+    """Bytes by step."""
+    found: dict[int, int] = defaultdict(int)
+    with_root = fsspec.filesystem("s3" if uri.startswith("s3:") else "file")
+    for path, facts in with_root.find(uri, detail=True).items():
+        found[int(path.split("/")[-2])] += facts["size"]
+    return found
 
 
 if __name__ == "__main__":
