@@ -11,7 +11,7 @@ from workers.checkpoint.load import history, newest, read_manifest, verify
 from workers.checkpoint.manifest import Manifest
 from workers.checkpoint.policy import Metrics, Retention
 from workers.errors import CheckpointError
-from workers.protocol import Evaluated
+from workers.protocol import Evaluated, LeftOut
 from workers.storage import Store
 
 
@@ -54,6 +54,13 @@ class JobCheckpoints:
         if self._store is None or self._committer.newest is None:
             return None
         return self._committer.newest.step
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Damaged blocks that this checkpoint was trained without."""
+        if self._store is None or self._committer.newest is None:
+            return ()
+        return self._committer.newest.left_out
 
     def commit(self, command: Commit) -> None:
         """See `orchestrator.supervisor.Checkpointing.commit`."""

@@ -200,6 +200,7 @@ class JobActor:
             policy=assignment.policy,
             workers=assignment.workers,
             resume_step=checkpoints.newest_step,
+            left_out=checkpoints.left_out,
             checkpointing=checkpoints,
             observers=[checkpoints, self._books],
             aside=self._do_aside,

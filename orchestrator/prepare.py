@@ -141,6 +141,11 @@ def _newest_intact(store: Store, job: TrainJob) -> Origin:
         raise CheckpointError(what, where=store.uri, fix="raise stop, or choose another name")
     # The environment is the workers' business: what this machine is like does not matter.
     check_resume(manifest, JobFacts.of(job, manifest.fingerprint))
+    if len(manifest.left_out) > job.damaged_blocks:
+        count = len(manifest.left_out)
+        what = f"step {manifest.step} was trained without {count} damaged blocks, more than the job allows"
+        fix = f"set data.train.damaged_blocks to {count} or more, or start over with --fresh"
+        raise CheckpointError(what, where=store.uri, fix=fix)
     return Origin(manifest=manifest, notes=tuple(notes))
 
 

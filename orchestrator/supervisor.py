@@ -22,6 +22,7 @@ from workers.protocol import (
     Beat,
     CheckpointCommitted,
     Fault,
+    LeftOut,
     Memory,
     News,
     Order,
@@ -83,6 +84,7 @@ class Supervisor:
         policy: how patient to be with them.
         workers: how many the job should have.
         resume_step: the checkpoint to go on from, if any.
+        left_out: damaged blocks that this checkpoint was trained without.
         checkpointing: writes and finds checkpoints.
         observers: are told of everything.
         aside: runs what takes long, not necessarily in the calling thread, and hands its event to `wish`.
@@ -102,6 +104,7 @@ class Supervisor:
     idle: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     tick: float = 0.1
+    left_out: tuple[LeftOut, ...] = ()
     inbox: SimpleQueue[GangEvent] = field(default_factory=SimpleQueue)
     _story: deque[str] = field(default_factory=lambda: deque(maxlen=_STORY_LINES))
 
@@ -116,7 +119,9 @@ class Supervisor:
             memories: of workers that an earlier supervisor has left behind, for one in its place.
         """
         if memories is None:
-            state, commands = gang.start(self.policy, self.workers, self.resume_step, self.clock())
+            state, commands = gang.start(
+                self.policy, self.workers, self.resume_step, self.clock(), self.left_out
+            )
         else:
             state, commands = gang.adopt(self.policy, self.workers, memories, self.resume_step, self.clock())
         self._carry_out(commands)

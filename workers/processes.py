@@ -188,7 +188,7 @@ def _supervise(job: TrainJob, crew: Crew, ids: tuple[str, ...], resume_step: int
                 case Ready():
                     ready[news.worker] = news
                     if len(ready) == len(ids):
-                        _tell_all(crew, ids, _membership(job, ids, ready, resume_step))
+                        _tell_all(crew, ids, _membership(job, ids, ready, committer))
                 case Evaluated():  # before it is saved
                     metrics[news.step] = news.metrics
                 case Saved():
@@ -213,8 +213,10 @@ def _tell_all(crew: Crew, workers: Sequence[str], order: Order) -> None:
 
 
 def _membership(
-    job: TrainJob, workers: tuple[str, ...], ready: Mapping[str, Ready], resume_step: int | None
+    job: TrainJob, workers: tuple[str, ...], ready: Mapping[str, Ready], committer: Committer | None
 ) -> Membership:
+    begin = committer.newest if committer is not None else None
+    resume_step = begin.step if begin is not None else None
     return Membership(
         generation=0,
         workers=workers,
@@ -223,6 +225,7 @@ def _membership(
         resume_step=resume_step,
         saved_step=resume_step or 0,
         committed_step=resume_step or 0,
+        left_out=begin.left_out if begin is not None else (),
         step=resume_step or 0,
     )
 

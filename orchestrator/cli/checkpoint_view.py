@@ -63,6 +63,8 @@ def facts(store: Store, manifest: Manifest, sidecar: Mapping[str, Any]) -> dict[
         "began with": json.dumps(manifest.init_from) if manifest.init_from else "its recipe's own weights",
         "frozen": ", ".join(manifest.freeze) or "nothing by the job",
         "data": json.dumps(manifest.data),
+        "left out": ", ".join(f"block {each.block} from step {each.step} on" for each in manifest.left_out)
+        or "no damaged blocks",
         "environment": json.dumps(manifest.fingerprint),
         "noted": json.dumps(sidecar),
         "comes from": "its ancestors, the nearest first",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from workers.errors import InputError
@@ -48,16 +49,27 @@ class Ordered:
 
 
 def epoch_lines(
-    source: Ordered, order: SampleOrder, vranks: Sequence[int], start: int, count: int | None
+    source: Ordered,
+    order: SampleOrder,
+    vranks: Sequence[int],
+    start: int,
+    count: int | None,
+    left_out: Sequence[int] = (),
 ) -> Iterator[dict[str, Json]]:
-    """The samples of an epoch from each virtual rank's index `start` on; none beyond its span."""
+    """The samples of an epoch from each virtual rank's index `start` on; none beyond its span.
+
+    Args:
+        left_out: numbers of blocks; samples that have anything in them are not told.
+    """
     for vrank in vranks:
         first, last = order.span(vrank)
         stop = last - first if count is None else min(last - first, start + count)
         for begin in range(start, stop, _CHUNK):
-            places = source.places(order.addresses(vrank, begin, min(begin + _CHUNK, stop)))
-            for i, place in enumerate(places, start=begin):
-                yield {"epoch": order.epoch, "vrank": vrank, "i": i, **place}
+            runs = order.addresses(vrank, begin, min(begin + _CHUNK, stop))
+            gone = _touched(runs, left_out)
+            for i, place in enumerate(source.places(runs), start=begin):
+                if i - begin not in gone:
+                    yield {"epoch": order.epoch, "vrank": vrank, "i": i, **place}
 
 
 def mixture_lines(
@@ -69,12 +81,14 @@ def mixture_lines(
     chosen: Sequence[int],
     start: int,
     count: int | None,
+    left_out: Sequence[int] = (),
 ) -> Iterator[dict[str, Json]]:
     """The samples of a mixture from each chosen virtual rank's index `start` on.
 
     Args:
         sources: all packed to samples of one length, or none.
         count: how many; until the last source has been used up once if None.
+        left_out: numbers of blocks, counted through all sources; their samples are not told.
     """
     from workers.data.mixture import Mixture
     from workers.data.packing import sample_rows
@@ -93,16 +107,29 @@ def mixture_lines(
         pattern=mixture.pattern, rows=mixture.rows, vranks=vranks, micro_batch=1, epoch_end="last"
     )
     stop = whole.steps_of(1) if count is None else start + count
+    first_block = list(accumulate((len(source.block_rows) for source in sources), initial=0))
     for vrank in chosen:
         for begin in range(start, stop, _CHUNK):
             drawn = mixture.addresses(vrank, begin, min(begin + _CHUNK, stop))
-            places: list[dict[str, Json]] = [{}] * len(drawn.sources)
+            places: list[dict[str, Json] | None] = [None] * len(drawn.sources)
             for number, source in enumerate(sources):
                 mine = (drawn.sources == number).nonzero()[0]
-                for at, place in zip(mine.tolist(), source.places(drawn.runs.select(mine)), strict=True):
-                    places[at] = {"source": source.dataset.store.uri, **place}
-            for i, (number, place) in enumerate(zip(drawn.passes.tolist(), places, strict=True), start=begin):
-                yield {"epoch": number, "vrank": vrank, "i": i, **place}
+                runs = drawn.runs.select(mine)
+                gone = _touched(runs, [block - first_block[number] for block in left_out])
+                for n, (at, place) in enumerate(zip(mine.tolist(), source.places(runs), strict=True)):
+                    places[at] = {"source": source.dataset.store.uri, **place} if n not in gone else None
+            for i, (turn, found) in enumerate(zip(drawn.passes.tolist(), places, strict=True), start=begin):
+                if found is not None:
+                    yield {"epoch": turn, "vrank": vrank, "i": i, **found}
+
+
+def _touched(runs: Runs, blocks: Sequence[int]) -> set[int]:
+    """The numbers of the samples that have anything in these blocks."""
+    import numpy as np
+
+    if not blocks:
+        return set()
+    return set(np.flatnonzero(runs.touch(np.array(blocks, dtype=np.int64))).tolist())
 
 
 def parse_weights(text: str | None, sources: int) -> list[float]:

@@ -74,8 +74,6 @@ def noted_uris(sidecar: Mapping[str, Json]) -> list[str] | None:
 def step_samples(manifest: Manifest, step: int, uris: Sequence[str]) -> Iterator[dict[str, Json]]:
     """The samples that every virtual rank took in a step, as lines of `lockstep data order`.
 
-    Blocks that a job left out because they were damaged are not known of here: their samples are listed too.
-
     Args:
         manifest: of the job, at this step or later.
         step: counted from 1.
@@ -93,6 +91,7 @@ def step_samples(manifest: Manifest, step: int, uris: Sequence[str]) -> Iterator
 
     train = _train(manifest, uris)
     vranks = manifest.virtual_ranks
+    left_out = [each.block for each in manifest.left_out if each.step <= step]
     taken = cut_into_steps(train, vranks, manifest.batch_size // vranks).at(step - 1)
     if isinstance(train, DataMixture):
         yield from mixture_lines(
@@ -103,6 +102,7 @@ def step_samples(manifest: Manifest, step: int, uris: Sequence[str]) -> Iterator
             chosen=range(vranks),
             start=taken.start,
             count=taken.counts[0],
+            left_out=left_out,
         )
         return
     source = _ordered(train)
@@ -111,7 +111,7 @@ def step_samples(manifest: Manifest, step: int, uris: Sequence[str]) -> Iterator
     )
     order = settings.epoch(taken.epoch, source.block_rows, vranks)
     for vrank, count in enumerate(taken.counts):
-        yield from epoch_lines(source, order, [vrank], taken.start, count)
+        yield from epoch_lines(source, order, [vrank], taken.start, count, left_out)
 
 
 def _train(manifest: Manifest, uris: Sequence[str]) -> DataSource | DataMixture:

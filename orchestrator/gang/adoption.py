@@ -80,7 +80,7 @@ def adopt(
         progress_at=now,
         ticked=now,
         balanced_at=now,
-        left_out=frozenset(membership.left_out) if membership is not None else frozenset(),
+        left_out=membership.left_out if membership is not None else (),
         digested=any(_remembers_digest(memory.events) for memory in memories),
         hiring=Hiring(named=_unused(crew, membership)),
     )

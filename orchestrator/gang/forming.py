@@ -57,7 +57,7 @@ def _compose(gang: Gang, now: float, why: str) -> Step:
         saved_step=gang.saved_step,
         committed_step=gang.committed_step,
         wanted=gang.target,
-        left_out=tuple(sorted(gang.left_out)),
+        left_out=gang.left_out,
         step=gang.step,
     )
     left = [m for m in gang.crew.values() if m.stage is not Stage.STARTING and m.id not in ids]

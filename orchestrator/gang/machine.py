@@ -55,6 +55,7 @@ from workers.protocol import (
     Fault,
     Finished,
     Formed,
+    LeftOut,
     Lost,
     Parked,
     Placed,
@@ -76,12 +77,19 @@ class IllegalEvent(Exception):
     """An event that has no transition from this phase: a bug of ours, never of the user."""
 
 
-def start(policy: Policy, workers: int, resume_step: int | None, now: float) -> Step:
+def start(
+    policy: Policy,
+    workers: int,
+    resume_step: int | None,
+    now: float,
+    left_out: tuple[LeftOut, ...] = (),
+) -> Step:
     """The first state of a job, and the order to start its workers.
 
     Args:
         workers: how many it should have.
         resume_step: the checkpoint to go on from, or None to start from nothing.
+        left_out: damaged blocks that this checkpoint was trained without.
     """
     gang = Gang(
         policy=policy,
@@ -91,6 +99,7 @@ def start(policy: Policy, workers: int, resume_step: int | None, now: float) -> 
         step=resume_step or 0,
         furthest=resume_step or 0,
         committed_step=resume_step or 0,
+        left_out=left_out,
         progress_at=now,
         ticked=now,
         balanced_at=now,

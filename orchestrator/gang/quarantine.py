@@ -9,23 +9,25 @@ from orchestrator.gang.ending import end
 from orchestrator.gang.forming import Step, form
 from orchestrator.gang.losses import AT_WORK
 from orchestrator.gang.states import Gang, Outcome, Stage
-from workers.protocol import Damaged, Fault
+from workers.protocol import Damaged, Fault, LeftOut
 
 
 def damaged(gang: Gang, event: Damaged, now: float) -> Step:
     """A worker needs a block that is damaged in the store too.
 
     Whoever needs it next would find the same, so it is not the worker that is at fault. The next generation
-    does the step without it. Which samples a step has is everybody's business: so nobody leaves out a block
-    that the membership does not name.
+    does the step without it, and so do all later ones. Which samples a step has is everybody's business: so
+    nobody leaves out a block that the membership does not name.
     """
     if event.worker not in gang.crew:
         return gang, ()
     if event.generation == gang.generation and gang.is_member(event.worker):
         gang = gang.having(event.worker, stage=Stage.BROKEN, step=event.step)
-    if event.block in gang.left_out:
+    if any(event.block == known.block for known in gang.left_out):
         return gang, ()
-    gang = replace(gang, left_out=gang.left_out | {event.block})
+    needed = event.begun if event.begun is not None else gang.step + 1
+    left_out = (*gang.left_out, LeftOut(block=event.block, step=needed))
+    gang = replace(gang, left_out=tuple(sorted(left_out)))
     if len(gang.left_out) > gang.policy.damaged_blocks:
         return end(gang, _too_many(gang, event))
     return form(gang, now, "a damaged block") if isinstance(gang.phase, AT_WORK) else (gang, ())

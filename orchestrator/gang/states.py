@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.gang.commands import Commit
 from orchestrator.gang.policy import Policy
-from workers.protocol import Activity, Fault, Membership, Saved
+from workers.protocol import Activity, Fault, LeftOut, Membership, Saved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +234,7 @@ class Gang:
         digested: the final state's digest is known.
         draining: nodes that go away.
         paused: the user wants the job to stand still.
-        left_out: numbers of damaged blocks of the training set.
+        left_out: damaged blocks of the training set, by number.
         balanced_at: when speeds were last compared.
     """
 
@@ -257,7 +257,7 @@ class Gang:
     digested: bool = False
     draining: Mapping[str, Draining] = field(default_factory=dict)
     paused: bool = False
-    left_out: frozenset[int] = frozenset()
+    left_out: tuple[LeftOut, ...] = ()
     balanced_at: float = 0.0
     trouble: Trouble = field(default_factory=Trouble)
     hiring: Hiring = field(default_factory=Hiring)

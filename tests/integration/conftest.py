@@ -105,7 +105,8 @@ def undisturbed(bits: BitsJob, lockstep: Lockstep, tmp_path_factory: pytest.Temp
 
 @pytest.fixture(scope="session")
 def calm(bits: BitsJob, lockstep: Lockstep, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """The slow job of `tests.support.elastic_jobs`, run by one worker, with nothing happening to it."""
-    result = lockstep.run(elastic(bits.copy(tmp_path_factory.mktemp("calm") / "job")).file, "--workers", 1)
+    """The long job of `tests.support.elastic_jobs`, run by one worker, with nothing happening to it."""
+    job = elastic(bits.copy(tmp_path_factory.mktemp("calm") / "job"), pause=0.0)
+    result = lockstep.run(job.file, "--workers", 1)
     assert result.code == 0, result.err
     return result

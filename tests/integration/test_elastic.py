@@ -53,7 +53,7 @@ def test_survivors_go_on_without_the_dead_and_nobody_reads_a_checkpoint(
     assert_same(result, calm)
     assert sorted(e["worker"] for e in result.events("worker_lost")) == sorted(dead)
     assert restored(result) == []
-    assert result.json["redone_steps"] <= 2
+    assert result.json["redone_steps"] <= len(dead), "each broke off one step at most"
 
 
 def test_who_stands_by_takes_the_place_of_the_dead(

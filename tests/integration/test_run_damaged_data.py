@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests.support.bits_jobs import BitsJob
+from tests.support.bits_jobs import TRAIN_ROWS, BitsJob
 from tests.support.checkpoints import flip
 from tests.support.lockstep import Lockstep
 from workers.data.dataset import Dataset
@@ -90,23 +90,43 @@ def test_a_damaged_shard_stops_the_job_when_it_is_read(
 
 
 @pytest.mark.slow
-def test_a_job_that_may_leave_blocks_out_does_and_its_bits_do_not_depend_on_its_workers(
+def test_a_job_that_may_leave_a_block_out_does_so_from_the_same_step_on_whatever_happens(
     lockstep: Lockstep, job: BitsJob, victim: Victim
 ) -> None:
+    """With any number of workers, if it is resumed, and if the block is mended meanwhile."""
     whole = lockstep.run(job.file, "--workers", 1, "--fresh")
     alter(victim)
-    settings = ("--set", "data.train.damaged_blocks=1", "--fresh")
-    first, *others = [lockstep.run(job.file, "--workers", W, *settings) for W in (1, 3, 4)]
+    settings = ("--set", "data.train.damaged_blocks=1")
+    first = lockstep.run(job.file, "--workers", 1, *settings, "--fresh")
     assert first.code == 0, first.err
     (told,) = first.events("damaged")
     assert told["step"] == victim.step
     assert f"{victim.path.as_uri()} at byte {victim.block.offset}: block" in told["reason"]
     assert first.steps[victim.step - 1] == whole.steps[victim.step - 1], "nothing happened before"
     assert first.json["state_digest"] != whole.json["state_digest"], "a sample less"
-    for other in others:
-        assert other.steps == first.steps
-        assert other.json["state_digest"] == first.json["state_digest"]
-        assert len(other.events("damaged")) == 1
+
+    until = ("--set", f"stop.steps={victim.step + 1}")
+    half = lockstep.run(job.file, "--workers", 3, *settings, *until, "--fresh")
+    assert half.code == 0, half.err
+    assert len(half.events("damaged")) == 1
+    alter(victim)  # back
+    rest = lockstep.run(job.file, "--workers", 4, *settings, "--resume")
+    assert {**half.steps, **rest.steps} == first.steps
+    assert rest.json["state_digest"] == first.json["state_digest"]
+    refused = lockstep.run(job.file, "--resume")
+    assert refused.code == 2
+    assert "was trained without 1 damaged blocks, more than the job allows" in refused.err
+
+    proof = lockstep("verify", job.file, *settings, "--from", 0, "--workers", 3)
+    assert proof.code == 0, proof.err
+    assert "proven equal" in proof.out
+    sight = lockstep("replay", job.file, *settings, "--step", victim.step, "--from", 0, "--json").json
+    taken = [sample for vrank in sight["vranks"] for sample in vrank["samples"]]
+    show = lockstep("checkpoint", "show", job.checkpoints, "--samples", "--step", victim.step, "--json")
+    rows = {(sample["object"], sample["row"]) for sample in show.json["samples"]}
+    assert rows == {(sample["object"], sample["row"]) for sample in taken}
+    counts = Schedule(rows=TRAIN_ROWS, vranks=8, micro_batch=5).at(victim.step - 1).counts
+    assert len(rows) == sum(counts) - 1, "all but the damaged one"
 
 
 def test_one_block_more_than_may_be_left_out_ends_the_job(

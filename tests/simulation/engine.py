@@ -311,7 +311,7 @@ class Engine:
             self._worker.fails_with = None
             raise RecipeRaised(fault)
         damage = self._world.damage.get(step)
-        if damage is not None and damage in hosted and step not in self._membership.left_out:
+        if damage is not None and damage in hosted and not self._is_left_out(step):
             raise BlockDamaged(step)
         curse = self._world.curses.get(step)
         if curse is not None and curse[0] in hosted:
@@ -319,6 +319,10 @@ class Engine:
                 self._world.crash(self._worker)
             else:
                 raise RecipeRaised(Fault.USER)
+
+    def _is_left_out(self, block: int) -> bool:
+        """Blocks are called by the step that needs them."""
+        return any(known.block == block >= known.step for known in self._membership.left_out)
 
     def _at(self, phase: str) -> None:
         self._worker.phase = phase

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from workers.checkpoint.tensors import TensorSpec
-from workers.protocol import DataMixture, DataSource, InitFrom, TrainJob
+from workers.protocol import DataMixture, DataSource, InitFrom, LeftOut, TrainJob
 
 Json = Any
 
@@ -23,6 +23,7 @@ def draft_manifest(
     scalars: Mapping[str, Json],
     specs: Mapping[str, TensorSpec],
     state_digest: str,
+    left_out: Sequence[LeftOut] = (),
 ) -> dict[str, Json]:
     """All of a manifest's fields but `chunks` and `parent`, as JSON values; see `Manifest` for each."""
     return {
@@ -37,6 +38,7 @@ def draft_manifest(
         "numerics": str(job.numerics),
         "data": {"train": describe_source(job.train), "evaluation": describe_source(job.evaluation)},
         "fingerprint": dict(fingerprint),
+        "left_out": sorted([each.block, each.step] for each in left_out if each.step <= step),
         "init_from": describe_init(job.init_from),
         "freeze": sorted(set(job.freeze)),
         "recipe": job.recipe,

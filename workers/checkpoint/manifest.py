@@ -17,6 +17,7 @@ from typing import Any
 from workers.checkpoint.layout import Piece
 from workers.checkpoint.tensors import TensorSpec
 from workers.errors import CheckpointError, LockstepError
+from workers.protocol import LeftOut
 
 Json = Any
 
@@ -65,6 +66,7 @@ class Manifest:
         data: for "train" and "evaluation": digest of its manifest, rows, window of the shuffle; or null. Of a
             mixture, `mix` has these of each source, and its weight.
         fingerprint: the environment that bits depend on.
+        left_out: damaged blocks of the training set, each with the first step that was done without it.
         init_from: whose tensors the job began with: uri, step, digest of the manifest or file, patterns and
             renamed beginnings of keys, see `workers.protocol.InitFrom`; null if with the recipe's own alone.
         freeze: patterns of parameters that are not trained, sorted.
@@ -90,6 +92,7 @@ class Manifest:
     numerics: str
     data: Mapping[str, Json]
     fingerprint: Mapping[str, Json]
+    left_out: tuple[LeftOut, ...]
     init_from: Mapping[str, Json] | None
     freeze: Sequence[str]
     recipe: str
@@ -113,6 +116,7 @@ class Manifest:
             "format": FORMAT,
             "tensors": {key: asdict(spec) for key, spec in self.tensors.items()},
             "chunks": [chunk.json() for chunk in self.chunks],
+            "left_out": [list(each) for each in self.left_out],
             "parent": asdict(self.parent) if self.parent else None,
         }
 
@@ -181,6 +185,7 @@ def _from_json(body: Mapping[str, Json]) -> Manifest:
         for key, spec in body["tensors"].items()
     }
     values["chunks"] = tuple(ChunkRecord.of(record) for record in body["chunks"])
+    values["left_out"] = tuple(LeftOut(*each) for each in body["left_out"])
     values["parent"] = Parent(**parent) if parent else None
     return Manifest(**values)
 

@@ -8,11 +8,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Condition, Thread
 
-import numpy as np
-
 from workers.data.decoder import BatchDecoder, Decoded, Decoding, size_bytes
 from workers.data.permutation import Int64
 from workers.data.prefetch import Prefetcher, Reader, Request
+from workers.data.quarantine import Quarantine
 from workers.data.samples import Addresses, Samples, joined
 from workers.data.schedule import Steps
 from workers.recipe import Batch
@@ -72,7 +71,7 @@ class Feed:
         vranks: the hosted virtual ranks, in the order in which a step takes them.
         start_step: the first step, counted from 0.
         stop_step: the step after the last.
-        left_out: numbers of blocks whose samples are not taken.
+        quarantine: blocks whose samples are not taken.
         depth: micro-batches to have ready, at least 1; by default a few, more where they are small, and
             enough for a decoder that works on several at once.
     """
@@ -87,14 +86,14 @@ class Feed:
         *,
         start_step: int,
         stop_step: int,
-        left_out: Sequence[int] = (),
+        quarantine: Quarantine | None = None,
         depth: int | None = None,
     ) -> None:
         if depth is not None and depth < 1:
             raise ValueError("depth must be at least 1")
         self._reader, self._samples, self._schedule, self._decoder = reader, samples, schedule, decoder
         self._vranks = tuple(vranks)
-        self._left_out = np.array(left_out, dtype=np.int64)
+        self._quarantine = quarantine or Quarantine()
         self._steps = range(start_step, stop_step)
         together = _read_together(reader.sample_bytes, schedule.micro_batch)
         self._groups = [self._vranks[i : i + together] for i in range(0, len(vranks), together)]
@@ -205,11 +204,12 @@ class Feed:
                 steps = min(2 * steps, max(1, _LOOK_UP_SAMPLES // self._schedule.micro_batch))
             for vranks in self._groups:
                 parts = [
-                    found.of[vrank].part(piece.start - found.start, piece.counts[vrank])
-                    for piece in pieces
+                    found.of[vrank]
+                    .part(piece.start - found.start, piece.counts[vrank])
+                    .without(self._quarantine.at(step))
+                    for step, piece in zip(stretch, pieces, strict=True)
                     for vrank in vranks
                 ]
-                parts = [part.without(self._left_out) for part in parts]
                 together = joined(parts)
                 yield _Request(
                     epoch=pieces[0].epoch,

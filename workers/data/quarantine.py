@@ -1,16 +1,41 @@
 """What remains of a training set when damaged blocks are left out: every other sample, where it always was.
 
 Which samples a step has decides about its mean, so every worker must count the same. They all leave out the
-blocks that their membership names, and no others.
+blocks that their membership names, from the steps on that it names, and no others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from workers.data.permutation import Int64
 from workers.data.samples import Samples
 from workers.data.schedule import Steps, StepSlice
+from workers.protocol import LeftOut
+
+
+class Quarantine:
+    """Which blocks are left out, and from which steps on.
+
+    Args:
+        left_out: blocks, in any order.
+    """
+
+    def __init__(self, left_out: Sequence[LeftOut] = ()) -> None:
+        ordered = sorted(left_out, key=lambda each: each.step)
+        self._blocks = np.array([each.block for each in ordered], dtype=np.int64)
+        self._steps = np.array([each.step for each in ordered], dtype=np.int64)
+
+    def __bool__(self) -> bool:
+        """Whether anything is left out at all."""
+        return bool(len(self._blocks))
+
+    def at(self, step: int) -> Int64:
+        """The numbers of the blocks that step number `step`, counted from 0, is done without."""
+        return self._blocks[: np.searchsorted(self._steps, step + 1, side="right")]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,12 +47,12 @@ class RemainingSteps:
     Args:
         steps: with all samples.
         samples: where they are stored.
-        left_out: numbers of blocks.
+        quarantine: what is left out.
     """
 
     steps: Steps
     samples: Samples
-    left_out: Int64
+    quarantine: Quarantine
 
     @property
     def vranks(self) -> int:
@@ -42,10 +67,10 @@ class RemainingSteps:
     def at(self, step: int) -> StepSlice:
         """What step number `step`, counted from 0, reads; looks at the address of each of its samples."""
         piece = self.steps.at(step)
-        counts = []
+        counts, left_out = [], self.quarantine.at(step)
         for vrank, count in enumerate(piece.counts):
             found = self.samples.find(piece.epoch, vrank, piece.start, piece.start + count)
-            counts.append(len(found.without(self.left_out)))
+            counts.append(len(found.without(left_out)))
         return replace(piece, counts=tuple(counts))
 
     def epoch(self, step: int) -> int:

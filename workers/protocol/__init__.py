@@ -49,6 +49,7 @@ from workers.protocol.news import (
 from workers.protocol.orders import (
     CheckpointCommitted,
     Hold,
+    LeftOut,
     Membership,
     Order,
     SaveWanted,
@@ -77,6 +78,7 @@ __all__ = [
     "Formed",
     "Hold",
     "InitFrom",
+    "LeftOut",
     "Lost",
     "Membership",
     "Memory",

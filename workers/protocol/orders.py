@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class LeftOut(NamedTuple):
+    """A damaged block of the training set that nobody reads any more.
+
+    Attributes:
+        block: its number, counted through all data sets of a mixture.
+        step: the first one that is done without it, counted from 1.
+    """
+
+    block: int
+    step: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +31,7 @@ class Membership:
         saved_step: no checkpoint of this step or an earlier one needs to be written again.
         committed_step: the newest checkpoint whose manifest is durable.
         wanted: how many workers the job should have.
-        left_out: numbers of blocks of the training set that nobody reads: they are damaged. Counted through
-            all data sets of a mixture.
+        left_out: damaged blocks, by number.
         step: where training is expected to go on, for whoever wants to prepare for it; the members know.
     """
 
@@ -31,7 +43,7 @@ class Membership:
     saved_step: int = 0
     committed_step: int = 0
     wanted: int = 0
-    left_out: tuple[int, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     step: int = 0
 
 

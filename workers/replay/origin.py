@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workers.checkpoint.load import history, read_manifest, read_tensors, restore
 from workers.checkpoint.manifest import Manifest
 from workers.checkpoint.tensors import RawTensor
 from workers.errors import CheckpointError, InputError
-from workers.protocol import TrainJob
+from workers.protocol import LeftOut, TrainJob
 from workers.replay.conditions import changes
 from workers.storage import Store
 
@@ -24,6 +24,7 @@ class Origin:
         store: the job's checkpoints, if it saves any.
         manifest, tensors: the checkpoint to begin from, and its state; None to begin from nothing.
         witness: the checkpoint that says under what conditions the job was trained, if there is any.
+        left_out: damaged blocks that the job did without, as far as checkpoints say.
         notes: what was wrong with checkpoints that were passed over.
     """
 
@@ -31,6 +32,7 @@ class Origin:
     manifest: Manifest | None = None
     tensors: dict[str, RawTensor] | None = None
     witness: Manifest | None = None
+    left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -54,6 +56,8 @@ def find_origin(job: TrainJob, step: int, begin: int | None, *, allow_changes: b
         fix = "begin at an earlier checkpoint"
         raise InputError(f"step {step} is not after step {begin}", where=f"--from {begin}", fix=fix)
     origin = _origin(job, step, begin)
+    if origin.store is not None:
+        origin = replace(origin, left_out=_left_out(origin.store, step))
     if origin.witness is not None:  # the environment is compared once torch is there
         changes(origin.witness, job, origin.witness.fingerprint, allowed=allow_changes)
     return origin
@@ -77,6 +81,15 @@ def _origin(job: TrainJob, step: int, begin: int | None) -> Origin:
     manifest, tensors, passed = restore(store, before=step)
     notes = tuple(f"passed over: {problem.where}: {problem.what}" for problem in passed)
     return Origin(store=store, manifest=manifest, tensors=tensors, witness=manifest, notes=notes)
+
+
+def _left_out(store: Store, step: int) -> tuple[LeftOut, ...]:
+    """What the job left out until this step: the first checkpoint that has seen it knows, else the newest."""
+    steps = history(store)
+    for saved in [*(saved for saved in steps if saved >= step), *reversed(steps)]:
+        with suppress(CheckpointError):
+            return read_manifest(store, saved).left_out
+    return ()
 
 
 def _any_readable(store: Store | None, steps: list[int]) -> Manifest | None:

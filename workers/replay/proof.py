@@ -127,6 +127,7 @@ class Proof:
             workers=tuple(f"worker-{rank}" for rank in range(self._workers)),
             hosted=dyadic_assignment(self._job.virtual_ranks, self._workers),
             store=arrived[0].store,
+            left_out=self._goals[-1].left_out,
         )
         for child in children:
             child.connection.send(membership)

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from threading import Thread
 from typing import Any
@@ -120,6 +120,7 @@ def _train(task: Task, connection: Connection) -> None:
     connection.send(Arrived(store=address, fingerprint=fingerprint(job.device, built.replica.optimizer)))
     membership: Membership = connection.recv()
     Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
+    built = replace(built, data=built.data.without(membership.left_out))
     store = Store(task.uri)
     if task.start:
         restore(built, store, read_manifest(store, task.start))

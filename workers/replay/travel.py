@@ -80,7 +80,8 @@ class Traveller:
         self._job = replace(job, steps=request.step, decode_processes=0, numerics=tree)
         self._origin, self._request, self._progress = origin, request, progress
         self._keeper = FolderKeeper(request.save, request.vrank) if request.save is not None else None
-        self._built = build(self._job)
+        built = build(self._job)
+        self._built = replace(built, data=built.data.without(origin.left_out))
         if origin.witness is not None:
             here = fingerprint(job.device, self._built.replica.optimizer)
             self._notes += changes(origin.witness, job, here, allowed=request.allow_changes)

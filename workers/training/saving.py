@@ -22,7 +22,7 @@ from workers.data.schedule import Steps
 from workers.numerics.environment import fingerprint
 from workers.numerics.exchange import Exchange, PeerLost
 from workers.orders import Orders
-from workers.protocol import Membership, Saved, SaveFailing, TrainJob
+from workers.protocol import LeftOut, Membership, Saved, SaveFailing, TrainJob
 from workers.reporter import Reporter
 from workers.storage import Store
 from workers.training.behind import SaveBehind
@@ -48,7 +48,7 @@ class Checkpoints:
 
     def __init__(self, job: TrainJob, replica: Replica, schedule: Steps, orders: Orders) -> None:
         self._job, self._replica, self._schedule, self._orders = job, replica, schedule, orders
-        self._last_save = 0
+        self._last_save, self._left_out = 0, tuple[LeftOut, ...]()
         self._store = Store(job.checkpoint_uri) if job.checkpoint_uri is not None else None
         self._intact: set[str] = set()
         self._staging = Staging(pinned=job.device == "cuda")
@@ -92,7 +92,7 @@ class Checkpoints:
         if self._behind is not None:
             self._behind.give_up()
         self.settle()
-        self._last_save = membership.saved_step
+        self._last_save, self._left_out = membership.saved_step, membership.left_out
 
     def settle(self) -> None:
         """Return when the replica's state may change."""
@@ -188,6 +188,7 @@ class Checkpoints:
             fingerprint=self._fingerprint(),
             scalars=self._replica.scalars(),
             specs=specs,
+            left_out=self._left_out,
         )
         return lambda digest: drafted(state_digest=digest)
 

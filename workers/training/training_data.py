@@ -20,14 +20,14 @@ from workers.data.mixture import Mixture
 from workers.data.order import OrderSettings
 from workers.data.packing import block_rows, sample_rows, sample_schema
 from workers.data.prefetch import Reader
-from workers.data.quarantine import RemainingSteps
+from workers.data.quarantine import Quarantine, RemainingSteps
 from workers.data.reader import CACHE_BYTES, BlockReader
 from workers.data.samples import Addresses, EpochSamples, MixedSamples, Samples, StoredSamples
 from workers.data.schedule import Schedule, Steps
 from workers.data.stream import cut_into_steps
 from workers.errors import DamagedBlockError
 from workers.numerics.randomness import derive
-from workers.protocol import DataMixture, DataSource, Packing, TrainJob
+from workers.protocol import DataMixture, DataSource, LeftOut, Packing, TrainJob
 from workers.recipe import Batch
 from workers.training.step import Feed
 
@@ -40,8 +40,8 @@ class TrainingData(Protocol):
     def first_batch(self) -> Batch:
         """A batch like those to come, for the warm-up; outside of any order."""
 
-    def without(self, left_out: Sequence[int]) -> TrainingData:
-        """The same data, but for these damaged blocks."""
+    def without(self, left_out: Sequence[LeftOut]) -> TrainingData:
+        """The same data, but for these damaged blocks from their steps on."""
 
     def feed(self, vranks: Sequence[int], start_step: int) -> AbstractContextManager[Feed]:
         """Micro-batches of these virtual ranks from a step (counted from 0) to the job's end."""
@@ -91,7 +91,7 @@ class StoredData:
             raise ValueError("the job names no training set")
         self.schedule = cut_into_steps(job.train, job.virtual_ranks, job.micro_batch)
         self._job, self._reader, self._samples = job, reader, samples
-        self._whole, self._left_out = self.schedule, tuple[int, ...]()
+        self._whole, self._quarantine = self.schedule, Quarantine()
         self._decoder = decoder
 
     def first_batch(self) -> Batch:
@@ -112,20 +112,22 @@ class StoredData:
         """Where the samples of a micro-batch are stored; of a step that is counted from 0."""
         piece = self._whole.at(step)
         found = self._samples.find(piece.epoch, vrank, piece.start, piece.start + piece.counts[vrank])
-        return found.without(np.array(self._left_out, dtype=np.int64))
+        return found.without(self._quarantine.at(step))
 
     def read(self, step: int, addresses: Addresses) -> Batch:
         """Some samples of a step as a batch of their own, each decoded as it is in that step."""
         [records] = self._reader.begin(addresses.runs).parts([len(addresses)])
         return self._decoder.begin(self._whole.at(step).epoch, records, addresses.draws).result()
 
-    def without(self, left_out: Sequence[int]) -> StoredData:
+    def without(self, left_out: Sequence[LeftOut]) -> StoredData:
         """See `TrainingData.without`."""
         remaining = copy(self)
-        remaining._left_out = tuple(left_out)
-        if left_out:
-            blocks = np.array(left_out, dtype=np.int64)
-            remaining.schedule = RemainingSteps(steps=self._whole, samples=self._samples, left_out=blocks)
+        remaining._quarantine = quarantine = Quarantine(left_out)
+        remaining.schedule = self._whole
+        if quarantine:
+            remaining.schedule = RemainingSteps(
+                steps=self._whole, samples=self._samples, quarantine=quarantine
+            )
         return remaining
 
     def feed(self, vranks: Sequence[int], start_step: int) -> AbstractContextManager[Feed]:
@@ -139,7 +141,7 @@ class StoredData:
                 vranks,
                 start_step=start_step,
                 stop_step=self._job.steps,
-                left_out=self._left_out,
+                quarantine=self._quarantine,
             )
         )
 
@@ -156,7 +158,7 @@ class RecipeData:
         """That of step 0 and virtual rank 0."""
         return self.take(0, 0)[0]
 
-    def without(self, left_out: Sequence[int]) -> RecipeData:
+    def without(self, left_out: Sequence[LeftOut]) -> RecipeData:
         """Nothing of it is stored, so nothing can be damaged."""
         return self
 

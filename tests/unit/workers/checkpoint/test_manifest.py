@@ -59,8 +59,8 @@ def test_nothing_in_it_says_when_where_or_by_how_many_it_was_written() -> None:
     body = json.loads(manifest().to_bytes())
     assert sorted(body) == [
         "batch_size", "chunks", "data", "epoch", "fingerprint", "format", "freeze", "init_from", "job",
-        "max_grad_norm", "numerics", "params", "parent", "recipe", "samples", "scalars", "seed", "sha256",
-        "sources", "state_digest", "step", "tensors", "virtual_ranks",
+        "left_out", "max_grad_norm", "numerics", "params", "parent", "recipe", "samples", "scalars", "seed",
+        "sha256", "sources", "state_digest", "step", "tensors", "virtual_ranks",
     ]  # fmt: skip
     assert "uri" not in json.dumps(body)
 

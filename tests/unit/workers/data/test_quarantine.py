@@ -16,11 +16,12 @@ from workers.data.dataset import Dataset
 from workers.data.decoder import Decoder
 from workers.data.feed import Feed
 from workers.data.order import OrderSettings
-from workers.data.quarantine import RemainingSteps
+from workers.data.quarantine import Quarantine, RemainingSteps
 from workers.data.reader import BlockReader
 from workers.data.samples import EpochSamples
 from workers.data.schedule import Schedule
 from workers.errors import DamagedBlockError
+from workers.protocol import LeftOut
 
 ROWS, VRANKS = 97, 4
 SCHEDULE = Schedule(rows=ROWS, vranks=VRANKS, micro_batch=5)
@@ -39,13 +40,16 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return number_set(tmp_path_factory.mktemp("set"), ROWS)
 
 
-def taken(dataset: Dataset, vranks: list[int], left_out: list[int], window: int | None) -> dict:
+def taken(dataset: Dataset, vranks: list[int], left_out: list[LeftOut], window: int | None) -> dict:
     """(step, virtual rank) → the numbers that it gets, and how many it is said to get."""
     order = OrderSettings(seed=4, window_blocks=window)
     samples = EpochSamples(dataset.manifest.block_rows, order, VRANKS)
-    steps = RemainingSteps(steps=SCHEDULE, samples=samples, left_out=np.array(left_out, dtype=np.int64))
+    steps = RemainingSteps(steps=SCHEDULE, samples=samples, quarantine=Quarantine(left_out))
     reader, decoder = BlockReader(dataset), Decoder(Numbers(), seed=4)
-    feed = Feed(reader, samples, SCHEDULE, decoder, vranks, start_step=0, stop_step=STEPS, left_out=left_out)
+    quarantine = Quarantine(left_out)
+    feed = Feed(
+        reader, samples, SCHEDULE, decoder, vranks, start_step=0, stop_step=STEPS, quarantine=quarantine
+    )
     with closing(feed):
         found = {}
         for step in range(STEPS):
@@ -60,20 +64,26 @@ def taken(dataset: Dataset, vranks: list[int], left_out: list[int], window: int 
 @given(data=st.data(), window=st.sampled_from([None, 2]))
 def test_all_others_are_read_where_they_were(dataset, data, window):
     blocks = len(dataset.manifest)
-    left_out = data.draw(st.lists(st.integers(0, blocks - 1), unique=True, max_size=blocks))
+    entries = st.builds(LeftOut, st.integers(0, blocks - 1), st.integers(1, STEPS + 1))
+    left_out = data.draw(st.lists(entries, unique_by=lambda entry: entry.block, max_size=blocks))
     vranks = data.draw(st.sampled_from([[0, 1, 2, 3], [1, 3]]))
     whole = taken(dataset, vranks, [], window)
-    gone = set()
-    for block in left_out:
+    gone_from: dict[int, int] = {}
+    for block, step in left_out:
         first = int(dataset.manifest.first_row[block])
-        gone |= set(range(first, first + int(dataset.manifest.block_rows[block])))
-    found = taken(dataset, vranks, sorted(left_out), window)
-    assert found == {place: [n for n in numbers if n not in gone] for place, numbers in whole.items()}
+        gone_from |= dict.fromkeys(range(first, first + int(dataset.manifest.block_rows[block])), step)
+    found = taken(dataset, vranks, left_out, window)
+    assert found == {
+        (step, vrank): [n for n in numbers if step + 1 < gone_from.get(n, STEPS + 1)]
+        for (step, vrank), numbers in whole.items()
+    }
 
 
 def test_positions_are_counted_as_if_nothing_was_left_out(dataset):
     samples = EpochSamples(dataset.manifest.block_rows, OrderSettings(seed=4, window_blocks=None), VRANKS)
-    steps = RemainingSteps(steps=SCHEDULE, samples=samples, left_out=np.array([0, 1]))
+    steps = RemainingSteps(
+        steps=SCHEDULE, samples=samples, quarantine=Quarantine([LeftOut(0, 1), LeftOut(1, 5)])
+    )
     assert (steps.vranks, steps.micro_batch) == (SCHEDULE.vranks, SCHEDULE.micro_batch)
     for step in range(STEPS):
         assert steps.samples_before(step) == SCHEDULE.samples_before(step)

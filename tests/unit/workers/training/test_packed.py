@@ -22,7 +22,7 @@ from workers.data.dataset import Dataset
 from workers.data.decoder import Decoder
 from workers.numerics.exchange import Exchange
 from workers.numerics.tree import dyadic_assignment
-from workers.protocol import DataMixture, DataSource, Packing, TrainJob
+from workers.protocol import DataMixture, DataSource, LeftOut, Packing, TrainJob
 from workers.training.training_data import (
     TrainingData,
     open_evaluation_data,
@@ -136,7 +136,7 @@ def test_a_damaged_block_takes_all_samples_with_it_that_reach_into_it(sets):
     first = int(tokens[:block].sum())
     damaged = set(range(first, first + int(tokens[block])))
     assert damaged
-    remaining = data.without([block])
+    remaining = data.without([LeftOut(block=block, step=1)])
     found = taken(remaining, range(V), 0, data.schedule.steps_of(1))
     for place, (batch, _) in whole.items():
         kept = [(sample, draw) for sample, draw in batch or [] if not damaged & set(sample)]

@@ -11,7 +11,7 @@ from tests.support.datasets import number_set
 from tests.support.events import train_job
 from workers.data.decoder import Decoder
 from workers.errors import DataError
-from workers.protocol import DataSource, TrainJob
+from workers.protocol import DataSource, LeftOut, TrainJob
 from workers.recipe import Recipe
 from workers.training.training_data import (
     HeadStart,
@@ -121,7 +121,9 @@ def test_a_recipe_that_makes_its_own_data_gets_seed_step_and_size():
 
 @pytest.mark.parametrize("left_out", [(), (1, 3)])
 def test_samples_are_read_one_by_one_as_they_are_in_their_step(source, left_out):
-    data = open_training_data(job(source), decoder()).without(left_out)
+    data = open_training_data(job(source), decoder()).without(
+        [LeftOut(block=block, step=1) for block in left_out]
+    )
     for (step, vrank), batch in taken(data, range(V), 0, 8).items():
         addresses = data.addresses(step, vrank)
         alone = [data.read(step, addresses.part(i, 1)).tolist() for i in range(len(addresses))]
