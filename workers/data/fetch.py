@@ -6,8 +6,8 @@ import random
 import time
 from dataclasses import dataclass
 
-import google_crc32c
 import pyarrow as pa
+from crc32c import crc32c
 
 from workers.data.dataset import Dataset
 from workers.data.manifest import BlockSpec
@@ -83,7 +83,7 @@ def matches(block: BlockSpec, data: pa.Buffer) -> bool:
     """Whether these are a block's bytes, as far as the manifest can tell."""
     if data.size != block.length:
         return False
-    return block.crc32c is None or google_crc32c.value(data) == block.crc32c
+    return block.crc32c is None or crc32c(data) == block.crc32c
 
 
 def _read(dataset: Dataset, block: BlockSpec) -> Fetched:

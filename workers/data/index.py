@@ -6,8 +6,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal, Protocol
 
-import google_crc32c
 import pyarrow as pa
+from crc32c import crc32c
 
 from workers.data.blocks import Block, BlockTable
 from workers.data.dataset import HOME
@@ -161,4 +161,4 @@ def _mds_scan(store: Store, objects: list[ObjectInfo]) -> Scan:
 def _with_checksum(store: Store, item: tuple[ObjectInfo, Block]) -> tuple[ObjectInfo, Block]:
     info, block = item
     data = store.get_range(info.name, block.offset, block.length) if block.length else b""
-    return info, replace(block, crc32c=google_crc32c.value(pa.py_buffer(data)))
+    return info, replace(block, crc32c=crc32c(pa.py_buffer(data)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import google_crc32c
 import pyarrow as pa
+from crc32c import crc32c
 
 from workers.data.blocks import Block, BlockTable
 from workers.data.formats import arrow
@@ -100,7 +100,7 @@ def shard(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> tuple[memoryv
             offset=start,
             length=end - start,
             rows=count,
-            crc32c=google_crc32c.value(data.slice(start, end - start)),
+            crc32c=crc32c(data.slice(start, end - start)),
             values=counts,
         )
         for start, end, count, counts in zip(starts, ends, rows, values, strict=True)
