@@ -12,7 +12,8 @@ dropped from the page cache, and what the side keeps of a bucket on the local di
 second one is warm. Both are timed as wholes, from asking for the first batch to having the last: what
 starting to read costs is in it. Ours reads the warm epoch with an empty memory, from the page cache or its
 cache on the disk; peers go on with the loader, and the worker processes, that they have. A third epoch of
-ours, printed below the others as `in memory`, is what a long job has: there, so small a set stays.
+ours, printed below the others as `in memory`, goes on with what it has, too, as a long job does: there, so
+small a set stays. Opaque bytes are delivered as `bytes`, which have been read, by all sides.
 
 Each side first tries its settings on the cell: DataLoader's worker processes; a cache, for webdataset; for
 ours, the order of a small data set, as this is, and that of one above 8 GB. It keeps the fastest for the cold
@@ -289,15 +290,18 @@ def report(row: Row, place: Place, world: int, kind: str, found: dict[str, Found
         chosen += f", {MEMORY}" * (kept == MEMORY)
         print(f"  {name:<20}{one.rate(kept):11,.0f}{thrift:11,.0f}  {chosen}{amiss}", flush=True)
     best = max(PEERS, key=lambda name: found[name].rate(kind) * (found[name].failure is None))
-    mine, theirs = found[OURS].costs[kind], found[best].costs[kind]
-    if found[OURS].failure or found[best].failure or not mine or not theirs:
-        return f"  {title}: nothing to compare"
-    rates = [a.rate / b.rate for a, b in zip(mine, theirs, strict=True)]
-    thrifts = [a.thrift / b.thrift for a, b in zip(mine, theirs, strict=True)]
     target = S3_COLD_TARGET if (place.name, kind) == ("s3", "cold") else row.target
-    line = f"{spread(rates)} {spread(thrifts)}   target {target}, beside {best}"
-    print(f"  ours / best peer    {line}", flush=True)
-    return f"  {row.name:<7} {place.name:<11} {kind} {world}: {line}"
+    lines = []
+    for kept in (kind, MEMORY) if kind == "warm" else (kind,):
+        mine, theirs = found[OURS].costs[kept], found[best].costs[kind]
+        if found[OURS].failure or found[best].failure or not mine or not theirs:
+            return f"  {title}: nothing to compare"
+        rates = [a.rate / b.rate for a, b in zip(mine, theirs, strict=True)]
+        thrifts = [a.thrift / b.thrift for a, b in zip(mine, theirs, strict=True)]
+        line = f"{spread(rates)} {spread(thrifts)}   target {target}, beside {best}"
+        print(f"  ours{f' {MEMORY}' * (kept == MEMORY)} / best peer    {line}", flush=True)
+        lines.append(f"  {row.name:<7} {place.name:<6} {kept:<9} {world}: {line}")
+    return "\n".join(lines)
 
 
 def spread(values: list[float]) -> str:

@@ -25,6 +25,8 @@ def store(row: Row, source: Path, folder: Path) -> None:
 
 
 settings = helpers
+#: It gives bytes as a view of a file that nobody has read yet, and that its own workers cannot send.
+TRANSFORMS = {"jpeg": decoded, "opaque": bytes}
 #: Its S3 client cannot be used in a child of a process that has used it, and then gives way to a slower one.
 FRESH_PROCESSES = True
 
@@ -50,7 +52,7 @@ class Loader:
             shuffle=True,
             drop_last=False,
             item_loader=TokensLoader(block_size=WINDOW_TOKENS) if row.name == "tokens" else None,
-            transform=decoded if row.name == "jpeg" else None,
+            transform=TRANSFORMS.get(row.name),
             **where,
         )
         count = cell.setting["helpers"]
