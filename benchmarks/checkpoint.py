@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -36,8 +35,6 @@ from typing import Any
 
 import psutil
 import torch
-
-from workers.storage import Store
 
 ROOT = Path(__file__).parents[1]
 SUPPORT = ROOT / "benchmarks/support"
@@ -61,19 +58,19 @@ def main() -> None:
     found: dict[str, list[Run]] = defaultdict(list)
     hung: list[str] = []
     copies: list[float] = []
-    with place(options.store) as root:
-        for number in range(options.rounds):
-            sides = (OURS, *PEERS) if number % 2 == 0 else (*PEERS[::-1], OURS)
-            for side in (side for side in sides if side not in hung):
-                run = launch(side, fresh(root), options.steps, options.every)
-                if run is None:
-                    hung.append(side)
-                    found.pop(side, None)
-                    print(f"round {number + 1}: {side}: no end after {PATIENCE_SECONDS} s", file=sys.stderr)
-                    continue
-                found[side].append(per_save(run, options.every))
-                print(f"round {number + 1}: {side}: {found[side][-1]}", file=sys.stderr, flush=True)
-            copies.append(one_copy())
+    for number in range(options.rounds):
+        sides = (OURS, *PEERS) if number % 2 == 0 else (*PEERS[::-1], OURS)
+        for side in (side for side in sides if side not in hung):
+            with place(options.store) as uri:
+                run = launch(side, uri, options.steps, options.every)
+            if run is None:
+                hung.append(side)
+                found.pop(side, None)
+                print(f"round {number + 1}: {side}: no end after {PATIENCE_SECONDS} s", file=sys.stderr)
+                continue
+            found[side].append(per_save(run, options.every))
+            print(f"round {number + 1}: {side}: {found[side][-1]}", file=sys.stderr, flush=True)
+        copies.append(one_copy())
     report(found, copies, options.store)
     for side in hung:
         print(f"  {side} did not come to an end within {PATIENCE_SECONDS} s, and was left out")
@@ -81,10 +78,11 @@ def main() -> None:
 
 @contextmanager
 def place(kind: str) -> Iterator[str]:
-    """Where saves go: a folder, or the URI of a bucket."""
+    """Where the saves of one run go: a folder, or the URI of a bucket of a server of its own. (That keeps all
+    in memory, and what was deleted too.)"""
     with tempfile.TemporaryDirectory() as name:
         if kind == "local":
-            yield f"{name}/saves"
+            yield name
             return
         sys.path.insert(0, str(ROOT))
         from tests.support.s3 import HOW_TO_INSTALL, missing_programs, s3_server
@@ -94,16 +92,6 @@ def place(kind: str) -> Iterator[str]:
         with s3_server(Path(name)) as server:
             os.environ.update(server.environment())
             yield f"s3://{server.make_bucket('bench')}/saves"
-
-
-def fresh(root: str) -> str:
-    """A place that is empty, like the one before, which is emptied."""
-    if root.startswith("s3:"):
-        Store(root).delete([info.name for info in Store(root).list()])
-    else:
-        shutil.rmtree(root, ignore_errors=True)
-        Path(root).mkdir()
-    return root
 
 
 def launch(side: str, uri: str, steps: int, every: int) -> Run | None:

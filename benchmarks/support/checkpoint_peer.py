@@ -93,9 +93,7 @@ class Saver:
         where = f"{self._uri}/{step}"
         if not where.startswith("s3:"):
             return dcp.FileSystemWriter(where)
-        return FsspecWriter(
-            where, default_block_size=1 << 30
-        )  # one PUT: an upload in parts never begins here
+        return FsspecWriter(where)
 
     def _note(self, done: Future[object], step: int) -> None:
         self.durable[step] = time.time()
