@@ -59,7 +59,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
-        """A block that sees one moment, of what is on disk, and changes nothing. It does not wait for writers.
+        """A block that sees one moment of what is on disk, and changes nothing; it does not wait for writers.
 
         Raises:
             UnreachableError: the database is gone.

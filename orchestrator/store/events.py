@@ -1,4 +1,7 @@
-"""What happened to jobs. Numbers count up in the order of commits: who has read as far as N misses nothing."""
+"""What happened to jobs.
+
+Numbers count up in the order of commits: who has read all up to N finds the rest after N.
+"""
 
 from __future__ import annotations
 

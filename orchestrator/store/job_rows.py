@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, TypedDict
 
 from sqlalchemy import ScalarSelect, func, select
@@ -13,11 +13,9 @@ from orchestrator.store import tables
 from orchestrator.store.records import JobRecord, Submission
 from orchestrator.store.states import Intent
 
-_OF_RECORD = (
-    "id number state version submitted_at min_workers max_workers intent attempt attained_service"
-    " last_change_at started_at ended_at reason view explain outcome"
-).split()
-_OF_SUBMISSION = "name queue user priority spec bundle key start".split()
+_SUBMITTED_SIZES = {"min_workers": "submitted_min_workers", "max_workers": "submitted_max_workers"}
+_OF_SUBMISSION = [field.name for field in fields(Submission) if field.name not in _SUBMITTED_SIZES]
+_OF_RECORD = [field.name for field in fields(JobRecord) if field.name != "submission"]
 
 
 class Changes(TypedDict, total=False):
@@ -40,9 +38,8 @@ def of_row(row: Any) -> JobRecord:
     """The record of a row of `tables.jobs`."""
     mapping = row._mapping
     submission = Submission(
-        min_workers=mapping["submitted_min_workers"],
-        max_workers=mapping["submitted_max_workers"],
         **{name: mapping[name] for name in _OF_SUBMISSION},
+        **{name: mapping[column] for name, column in _SUBMITTED_SIZES.items()},
     )
     values = {name: mapping[name] for name in _OF_RECORD}
     values["state"] = JobState(values["state"])
@@ -55,8 +52,7 @@ def to_row(record: JobRecord) -> dict[str, Any]:
     submission = record.submission
     values = {name: getattr(record, name) for name in _OF_RECORD if name != "number"}
     values |= {name: getattr(submission, name) for name in _OF_SUBMISSION}
-    values["submitted_min_workers"] = submission.min_workers
-    values["submitted_max_workers"] = submission.max_workers
+    values |= {column: getattr(submission, name) for name, column in _SUBMITTED_SIZES.items()}
     return columns(values) | {"change": next_change()}
 
 

@@ -83,7 +83,7 @@ class Jobs:
     def count_by_state(self) -> dict[JobState, int]:
         """How many jobs are in each state; all states are there."""
         rows = self._connection.execute(select(_JOBS.state, func.count()).group_by(_JOBS.state))
-        counts = {state: count for state, count in rows.tuples()}
+        counts = dict(rows.tuples().all())
         return {state: counts.get(state.value, 0) for state in JobState}
 
     def submit(self, submission: Submission, now: float) -> tuple[JobRecord, bool]:
@@ -144,10 +144,12 @@ class Jobs:
         return self._records(select(tables.jobs).where(_JOBS.ended_at.is_(None)).order_by(_JOBS.number))
 
     def changed_since(self, change: int) -> tuple[list[JobRecord], int]:
-        """Jobs that came or changed after a change, in the order of their latest ones, and the number of the last.
+        """Jobs that came or changed after a change, in the order of their latest ones; the last one's number.
+
+        See `orchestrator.store.mirror`, which keeps the live ones in memory.
 
         Args:
-            change: what this returned last; 0 gives all jobs there ever were. See `orchestrator.store.mirror`.
+            change: what this returned last; 0 gives all jobs there ever were.
         """
         rows = self._connection.execute(
             select(tables.jobs).where(_JOBS.change > change).order_by(_JOBS.change)

@@ -21,8 +21,8 @@ class Submission:
         key: hand in the same again with the same key, and the same job is returned; unique for each user.
         spec: the job file's fields, checked, as JSON.
         bundle: SHA-256 of the folder that came with it; None if there is none.
-        start: "new" refuses where checkpoints of an earlier run are, "resume" goes on from them, "fresh" removes
-            them.
+        start: "new" refuses where checkpoints of an earlier run are, "resume" goes on from them, "fresh"
+            removes them.
     """
 
     name: str

@@ -108,7 +108,7 @@ class Writer:
         return self._group
 
     def _begin(self) -> _Group:
-        """Without a database, all who wait are told at once: else each would find out by itself, after the others."""
+        """If there is no database, all who wait are told: else each would find out by itself, in turn."""
         try:
             return _Group(connection=self._backend.write())
         except BaseException as error:
@@ -121,7 +121,7 @@ class Writer:
             raise
 
     def _leave(self, group: _Group) -> None:
-        """Give the turn to the next, who writes on, or commit if there is none; return when all is on disk."""
+        """Give the turn to the next, who writes on, or commit if there is none; return when it is on disk."""
         if not (group.failure is None and group.blocks < GROUP_MAX and self._give_turn()):
             self._finish(group)
         group.over.wait()
