@@ -219,10 +219,16 @@ class Jobs:
         return self._update(record, values) if values else record
 
     def explain(self, reasons: Mapping[str, Mapping[str, Any] | None]) -> None:
-        """Set `explain` of many jobs at once, by id, whatever their versions; without events."""
+        """Set `explain` of many jobs at once, by id, whatever their versions; without events.
+
+        Each is read again as changed: give only those whose reason is another one than before.
+        """
         if not reasons:
             return
-        rows = [{"the_id": id, "explain": None if why is None else dict(why)} for id, why in reasons.items()]
+        rows = [
+            {"the_id": id, "change": change, "explain": None if why is None else dict(why)}
+            for change, (id, why) in enumerate(reasons.items(), self.newest_change() + 1)
+        ]
         self._connection.execute(do.EXPLAIN, rows)
 
     def _update(self, record: JobRecord, values: Mapping[str, Any]) -> JobRecord:
