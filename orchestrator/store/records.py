@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 from orchestrator.records.facts import JobState
 from orchestrator.store.states import Intent
@@ -48,6 +48,8 @@ class JobRecord:
         min_workers, max_workers: as submitted, or as resized since.
         intent: what its owner wants.
         attempt: counts its starts; part of the names of all that a start brings into being.
+        last_change_at: when it was submitted, started, resized or stopped last.
+        started_at: when it began to run last.
         attained_service: GPU-seconds (CPU-seconds) as of last_change_at; see the scheduler's `Job`.
         reason: why it is in this state, in words: for a failure, what the user has to know.
         view: what was last seen of it, as `JobView.to_json` gives it.
@@ -73,6 +75,22 @@ class JobRecord:
     view: Mapping[str, Any] | None = None
     explain: Mapping[str, Any] | None = None
     outcome: Mapping[str, Any] | None = None
+
+
+class Changes(TypedDict, total=False):
+    """What can be changed of a job, beside its state; `start` is its submission's. See `JobRecord`."""
+
+    intent: Intent
+    min_workers: int
+    max_workers: int
+    start: str
+    attempt: int
+    attained_service: float
+    last_change_at: float
+    started_at: float | None
+    view: Mapping[str, Any] | None
+    explain: Mapping[str, Any] | None
+    outcome: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +119,24 @@ class EventRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Note:
+    """What is to be written about a job: an event that has no number yet. See `EventRecord`."""
+
+    kind: str
+    cause: str = ""
+    reason: str = ""
+    who: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class AllocationRecord:
-    """So many of a job's workers on a node."""
+    """So many of a job's workers on a node. `leaving` of them were told to go."""
 
     job: str
     node: str
     workers: int
+    leaving: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
