@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum
 from math import inf
-
-import numpy as np
 
 from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.config import Policy
@@ -47,10 +46,11 @@ def admit(board: Board, job: Job, victims: Victims) -> None:
 
 def _decide(board: Board, job: Job, victims: Victims) -> None:
     shape = board.room.shape(job)
-    if _start(board, job, shape):
+    outcome = _start(board, job, shape)
+    if outcome is _Outcome.STARTED:
         _note_deadline(board, job, board.now)
         return
-    if (coming := booting(board, job)) is not None:
+    if job.id in board.kept and (coming := booting(board, job)) is not None:
         board.explain[job.id] = coming
         _hold_the_rest(board, job)
         return
@@ -64,27 +64,37 @@ def _decide(board: Board, job: Job, victims: Victims) -> None:
     elif opening is not None:
         _promise(board, job, shape, opening)
     else:
-        board.explain[job.id] = _waits(board, job, shape)
+        board.explain[job.id] = _waits(board, job, shape, outcome)
     if board.first_blocked is None:
         board.first_blocked = job.id
 
 
-def _start(board: Board, job: Job, shape: Shape) -> bool:
+class _Outcome(Enum):
+    STARTED = "started"
+    NO_ROOM = "no room"
+    DELAYS = "there is room, but somebody would wait longer"
+
+
+def _start(board: Board, job: Job, shape: Shape) -> _Outcome:
     """Start a job if it fits and delays nobody who was promised room."""
     until = inf if job.estimate is None else board.now + job.estimate
     failed = board.failed_starts.setdefault((shape, job.within), [])
     kept = job.id in board.kept
-    if not kept and any(job.min_workers >= workers and until >= time for workers, time in failed):
-        return False  # room only becomes less: what did not fit before does not fit now
+    if not kept:  # room only becomes less: what did not fit before does not fit now
+        for workers, time, outcome in failed:
+            if job.min_workers >= workers and until >= time:
+                return outcome
     slots = board.room.window(shape, 0, board.room.end_row(0, job.estimate))
     spots = choose(slots, job.min_workers, job.within, board.room, shape)
     if spots is not None:
         board.start(job, spots)
-        return True
+        return _Outcome.STARTED
+    at_all = enough(board.room.window(shape, 0, SOON + 1), job.min_workers, job.within, board.room)
+    outcome = _Outcome.DELAYS if at_all else _Outcome.NO_ROOM
     if not kept:
-        at_all = enough(board.room.window(shape, 0, SOON + 1), job.min_workers, job.within, board.room)
-        failed.append((job.min_workers, until if at_all else 0.0))
-    return False
+        entry = (job.min_workers, until if at_all else 0.0, outcome)
+        failed.insert(len(failed) if at_all else 0, entry)
+    return outcome
 
 
 def booting(board: Board, job: Job) -> Reason | None:
@@ -124,11 +134,12 @@ def _opening(board: Board, job: Job, shape: Shape) -> Opening | None:
     if not board.ahead or board.considered >= board.config.reservations_max:
         return None
     board.considered += 1
-    rows = board.room.slots(shape)
-    for row in np.flatnonzero(rows.sum(axis=1) >= job.min_workers).tolist():
-        if row < SOON:
+    totals = board.room.slots(shape).sum(axis=1).tolist()
+    for row in range(SOON, len(totals)):
+        end = board.room.end_row(row, job.estimate)
+        if min(totals[row:end]) < job.min_workers:
             continue
-        slots = board.room.window(shape, row, board.room.end_row(row, job.estimate))
+        slots = board.room.window(shape, row, end)
         if enough(slots, job.min_workers, job.within, board.room):
             return Opening(row=row, slots=slots)
     return None
@@ -195,13 +206,10 @@ def _note_deadline(board: Board, job: Job, start_at: float) -> None:
         board.explain[job.id] = replace(reason, code=Code.DEADLINE, facts=earliest)
 
 
-def _waits(board: Board, job: Job, shape: Shape) -> Reason:
+def _waits(board: Board, job: Job, shape: Shape, outcome: _Outcome) -> Reason:
     first = board.first_blocked
-    here = board.room.window(shape, 0, SOON + 1)
-    if first is not None and enough(here, job.min_workers, job.within, board.room):
-        return board.reason(Code.WOULD_DELAY, first=first)
     if first is not None:
-        return board.reason(Code.BEHIND, first=first)
-    free = int(here.sum())
+        return board.reason(Code.WOULD_DELAY if outcome is _Outcome.DELAYS else Code.BEHIND, first=first)
+    free = int(board.room.window(shape, 0, SOON + 1).sum())
     missing = max(1, job.min_workers - free)
     return board.reason(Code.NO_ROOM, needed=job.min_workers, free=free, missing=missing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 import numpy as np
 
@@ -103,9 +104,11 @@ class Board:
             if not holding.known:
                 for node in holding.spots:
                     self.guessed[node] = min(holding.end, self.guessed.get(node, inf))
+        capacity = [node.capacity.amounts for node in self.nodes]
+        self._capacity = np.array(capacity, dtype=np.int64).reshape(-1, 3)
         self._misfits: dict[tuple[Shape, int, object], Reason | None] = {}
         self._shared: dict[tuple[Code, tuple[Fact, ...]], Reason] = {}
-        self.failed_starts: dict[tuple[Shape, object], list[tuple[int, float]]] = {}
+        self.failed_starts: dict[tuple[Shape, object], list[tuple[int, float, Any]]] = {}
         self.failed_takes: dict[tuple[Shape, object, object], int] = {}
 
     def _worker(self, holding: Holding) -> Worker:
@@ -256,6 +259,11 @@ class Board:
         if not worker.starts:
             worker.moved, worker.why = True, worker.why or reason
 
+    @property
+    def somebody_leaves(self) -> bool:
+        """Whether room will be free soon that is not now."""
+        return bool(self._leaving or self.stops or any(worker.moved for worker in self.at_work.values()))
+
     def leaving_on(self, spots: Iterable[int]) -> int:
         """Workers that were told to leave these nodes before this plan."""
         return sum(self._leaving.get(node, 0) for node in spots)
@@ -269,10 +277,7 @@ class Board:
         return self._misfits[key]
 
     def _misfit(self, job: Job, shape: Shape) -> Reason | None:
-        usable = [
-            (0, 0, 0) if node.state is NodeState.DRAINING else node.capacity.amounts for node in self.nodes
-        ]
-        slots = shape.fit(np.array(usable, dtype=np.int64).reshape(-1, 3)) * shape.eligible
+        slots = shape.fit(self._capacity) * shape.eligible
         if enough(slots, job.min_workers, job.within, self.room):
             return None
         fit = int(slots.sum()) if job.within == "anywhere" else int(slots.max(initial=0))

@@ -10,8 +10,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from fractions import Fraction
-from hashlib import blake2b
+from zlib import crc32
 
 from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.config import Policy
@@ -24,18 +23,18 @@ Key = tuple[int, float, int, str]
 
 def key_of(board: Board) -> Callable[[Job], Key]:
     """Where a job stands, by the policy."""
-    ageing, seed, lots = board.config.ageing, board.snapshot.seed, _lots
+    ageing, seed = board.config.ageing, board.snapshot.seed
     rank = {
         Policy.SERVICE: _by_service,
         Policy.ELASTIC: _by_service,
         Policy.DEADLINE: _by_deadline,
     }.get(board.config.policy)
     if rank is None:
-        return lambda job: (0, job.submitted_at - ageing * job.priority, lots(seed, job.id), job.id)
+        return lambda job: (0, job.submitted_at - ageing * job.priority, _lot(seed, job.id), job.id)
 
     def key(job: Job) -> Key:
         level, when = rank(board, job)
-        return level, when, lots(seed, job.id), job.id
+        return level, when, _lot(seed, job.id), job.id
 
     return key
 
@@ -48,7 +47,7 @@ def in_order(board: Board, jobs: list[Job], keys: dict[str, Key]) -> Iterator[Jo
     by_queue: dict[str, list[Job]] = {}
     for job in reversed(jobs):
         by_queue.setdefault(job.queue, []).append(job)
-    heap: list[tuple[Fraction, Key, str]] = [
+    heap: list[tuple[int, Key, str]] = [
         (_share(board, queue), keys[waiting[-1].id], queue) for queue, waiting in by_queue.items()
     ]
     heapq.heapify(heap)
@@ -63,7 +62,7 @@ def level_of(board: Board, job: Job) -> int:
     """How much a job has had: 0 for little; -1 if it goes first, since it waited too long."""
     worker = board.at_work.get(job.id)
     had = service(job, worker.count if worker is not None else 0, board.now)
-    if had < board.promoted.get(job.id, -1.0):
+    if job.id in board.promoted and had < board.promoted[job.id]:
         return -1
     return bisect_right(board.config.service_levels, had)
 
@@ -103,10 +102,10 @@ def can_meet(job: Job, start_at: float) -> bool:
     return job.deadline is not None and start_at + (job.estimate or 0.0) <= job.deadline
 
 
-def _share(board: Board, queue: str) -> Fraction:
+def _share(board: Board, queue: str) -> int:
     return board.ledger.share(queue, board.promised_use.get(queue, (0, 0, 0)))
 
 
-def _lots(seed: int, id: str) -> int:
+def _lot(seed: int, id: str) -> int:
     """Decides between jobs of the same moment; ids alone would favour whoever is called aaa."""
-    return int.from_bytes(blake2b(f"{seed}:{id}".encode(), digest_size=4).digest(), "big")
+    return crc32(id.encode(), seed & 0xFFFFFFFF)

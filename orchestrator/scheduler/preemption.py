@@ -57,6 +57,18 @@ class Victims:
     def __init__(self, board: Board, keys: dict[str, Key]) -> None:
         self._board, self._keys = board, keys
         self._sorted: list[Worker] | None = None
+        self._lenders: list[Worker] | None = None
+        self._priorities: dict[str, int] | None = None
+        self._by_queue: list[Worker] = []
+        self._changes = -1  # of the ledger, when they were sorted
+
+    def lenders(self) -> list[Worker]:
+        """Those who have something on loan, the largest loans first, so that few are disturbed."""
+        if self._lenders is None:
+            able = [w for w in self._board.at_work.values() if w.lent and w.job.state is JobState.RUNNING]
+            self._lenders = sorted(able, key=lambda worker: (-worker.on_loan, worker.job.id))
+        self._lenders = [w for w in self._lenders if w.lent and w.job.id in self._board.at_work]
+        return self._lenders
 
     def rank(self, job: Job) -> object:
         """Jobs of one rank have the same victims, or fewer as the plan goes on."""
@@ -107,15 +119,29 @@ class Victims:
             self._sorted = workers
         return self._sorted
 
+    def _lowest(self) -> dict[str, int]:
+        """The lowest priority that is at work, by queue."""
+        if self._priorities is None:
+            self._priorities = {worker.job.queue: worker.job.priority for worker in reversed(self._ordered())}
+        return self._priorities
+
+    def _borrowing_first(self) -> list[Worker]:
+        ledger = self._board.ledger
+        if self._changes != ledger.changes:
+            queues = {queue: ledger.borrows(queue) for queue in ledger.used}
+            alive = [worker for worker in self._ordered() if worker.job.id in self._board.at_work]
+            self._by_queue = sorted(alive, key=lambda worker: not queues[worker.job.queue])  # stable
+            self._changes = ledger.changes
+        return self._by_queue
+
     def _for_queue(self, job: Job) -> Iterator[Worker]:
         """Of its own queue, lower priorities; of queues that borrow, what brings them back."""
-        board, ledger = self._board, self._board.ledger
+        ledger = self._board.ledger
         within = ledger.within_quota(job)
+        if not within and job.priority <= self._lowest().get(job.queue, job.priority):
+            return
         used: dict[str, Amounts] = dict(ledger.used)
-        queues = {queue: ledger.borrows(queue) for queue in used}
-        workers = [worker for worker in self._ordered() if worker.job.id in board.at_work]
-        workers.sort(key=lambda worker: not queues[worker.job.queue])  # stable: borrowing ones first
-        for worker in workers:
+        for worker in self._borrowing_first():
             queue = worker.job.queue
             if queue == job.queue:
                 gives_way = worker.job.priority < job.priority
@@ -141,13 +167,13 @@ def find(board: Board, job: Job, shape: Shape, end: int, victims: Victims) -> Ta
     Args:
         end: the row before which the job is over.
     """
+    lenders = victims.lenders()
+    if not board.somebody_leaves and not lenders and next(victims.of(job), None) is None:
+        return None
     search = _Search(board, job, shape, end)
     if search.enough():
         return Taking(slots=search.slots, until=board.now)
-    for worker in board.at_work.values():  # loans: those with the most, so that few are disturbed
-        if worker.lent and worker.job.state is JobState.RUNNING:
-            search.offer_loan(worker)
-    search.take_loans()
+    search.take_loans(lenders)
     if not search.enough():
         search.add_stops(victims.of(job))
     if not search.enough():
@@ -165,7 +191,6 @@ class _Search:
         self.slots: Ints = board.room.window(shape, SOON, end).copy()
         self._extra: dict[int, list[int]] = {}
         self._total = int(self.slots.sum())
-        self._offers: list[Worker] = []
         self._loans: list[tuple[Worker, int]] = []  # a worker process each: whose, and where
         self._stops: list[Worker] = []
 
@@ -174,11 +199,8 @@ class _Search:
             return False
         return enough(self.slots, self._job.min_workers, self._job.within, self._board.room)
 
-    def offer_loan(self, worker: Worker) -> None:
-        self._offers.append(worker)
-
-    def take_loans(self) -> None:
-        for worker in sorted(self._offers, key=lambda worker: (-worker.on_loan, worker.job.id)):
+    def take_loans(self, lenders: list[Worker]) -> None:
+        for worker in lenders:
             for node, workers in sorted(worker.lent.items()):
                 for _ in range(workers):
                     if self.enough():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
 
 from orchestrator.scheduler.reasons import Code, Reason
 from orchestrator.scheduler.snapshot import KINDS, Job, Limit, Queue
 
 Amounts = tuple[int, int, int]
 _NOTHING: Amounts = (0, 0, 0)
+_BILLION = 10**9
 
 
 def needs(job: Job, workers: int) -> Amounts:
@@ -51,6 +51,7 @@ class Ledger:
             else:
                 part = [amount * queue.weight // weights for amount in total]
                 self.quota[queue.id] = (part[0], part[1], part[2])
+        self.changes = 0
         self.used: dict[str, Amounts] = {}
         self.used_by_user: dict[tuple[str, str], Amounts] = {}
         # A limit is served in order: who waits for it is not overtaken by others who would use it up.
@@ -64,6 +65,7 @@ class Ledger:
 
     def add(self, job: Job, workers: int) -> None:
         """So many more workers of a job are at work, or fewer, if negative."""
+        self.changes += 1
         amounts = needs(job, workers)
         user = (job.queue, job.user)
         self.used[job.queue] = plus(self.used.get(job.queue, _NOTHING), amounts)
@@ -125,12 +127,12 @@ class Ledger:
                     workers = min(workers, max(0, (most - have) // amount))
         return workers
 
-    def share(self, queue: str, promised: Amounts = _NOTHING) -> Fraction:
-        """Its dominant share by weight (Dominant Resource Fairness, Ghodsi et al., NSDI 2011)."""
+    def share(self, queue: str, promised: Amounts = _NOTHING) -> int:
+        """Its dominant share by weight, in billionths (DRF: Ghodsi et al., NSDI 2011)."""
         used = plus(self.used.get(queue, _NOTHING), promised)
-        parts = [Fraction(a, t) for a, t in zip(used, self.total, strict=True) if t]
         known = self.queues.get(queue)
-        return max(parts, default=Fraction(0)) / max(1, known.weight if known is not None else 1)
+        weight = max(1, known.weight if known is not None else 1)
+        return max(_BILLION * a // (t * weight) if t else 0 for a, t in zip(used, self.total, strict=True))
 
     def within_quota(self, job: Job) -> bool:
         """Whether its queue would stay within what it can always get back."""

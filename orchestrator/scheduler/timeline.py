@@ -119,12 +119,11 @@ def build(
         request = holding.job.request.amounts
         lent = loan(holding.spots, holding.job.min_workers) if ahead else {}
         ends_at = _row(times, holding.end) if ahead else len(times)
-        for spots, row in ((holding.leaving, 1), (lent, 2), (holding.spots, ends_at)):
+        stays = {node: workers - lent.get(node, 0) for node, workers in holding.spots.items()}
+        for spots, row in ((holding.leaving, 1), (lent, 2), (stays, ends_at)):
             for node, workers in spots.items():
                 if nodes[node].state is not NodeState.UP:
                     continue
-                if row == ends_at:
-                    workers -= lent.get(node, 0)
                 amount = (request[0] * workers, request[1] * workers, request[2] * workers)
                 rows += [0, min(row, len(times))]
                 where += [node, node]
