@@ -57,6 +57,7 @@ bench: $(INSTALLED) ## measure steps/s, recovery, and reading of data, beside th
 	$(BIN)/python benchmarks/resize.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/data_resume.py
+	PYTHONPATH=. $(BIN)/python benchmarks/scheduler.py
 
 clean: ## remove what tools and demos leave behind; .venv stays
 	rm -rf demo-runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

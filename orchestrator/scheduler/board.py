@@ -11,12 +11,12 @@ import numpy as np
 
 from orchestrator.scheduler.actions import Preempt
 from orchestrator.scheduler.config import Config, Policy
-from orchestrator.scheduler.placement import enough
+from orchestrator.scheduler.placement import enough, most
 from orchestrator.scheduler.queues import Amounts, Ledger, needs, plus
 from orchestrator.scheduler.reasons import Code, Fact, Reason
 from orchestrator.scheduler.room import SOON, Shape, Spots
 from orchestrator.scheduler.snapshot import Job, JobState, NodeState, Place, Placement, Reservation, Snapshot
-from orchestrator.scheduler.timeline import Holding, build, holdings, loan
+from orchestrator.scheduler.timeline import Holding, build, holdings
 
 #: Policies that promise starts. The others need none: whoever stands first takes from those behind.
 PROMISING = (Policy.PRIORITY, Policy.FAIR, Policy.DEADLINE)
@@ -74,8 +74,8 @@ class Board:
         self.snapshot, self.config, self.now = snapshot, config, snapshot.now
         self.nodes = sorted(snapshot.nodes, key=lambda node: node.id)
         self.numbers = {node.id: number for number, node in enumerate(self.nodes)}
-        held = holdings(snapshot, self.numbers)
         self.ahead = config.policy in PROMISING
+        held = holdings(snapshot, self.numbers, ahead=self.ahead)
         promised = (reservation.start_at for reservation in snapshot.reservations)
         self.room = build(self.nodes, held.values(), promised, self.now, ahead=self.ahead)
         self.pending = {job.id: job for job in snapshot.jobs if job.state is JobState.PENDING}
@@ -112,10 +112,8 @@ class Board:
         self.failed_takes: dict[tuple[Shape, object, object], int] = {}
 
     def _worker(self, holding: Holding) -> Worker:
-        row = max(SOON + 1, self.room.row_of(holding.end)) if self.ahead else len(self.room.times)
-        end = self.room.time_of(row)
-        lent = loan(holding.spots, holding.job.min_workers)
-        return Worker(job=holding.job, spots=dict(holding.spots), end=end, known=holding.known, lent=lent)
+        end = self.room.time_of(max(SOON + 1, self.room.row_of(holding.end))) if self.ahead else inf
+        return Worker(job=holding.job, spots=holding.spots, lent=holding.lent, end=end, known=holding.known)
 
     def _total(self) -> Amounts:
         total = (0, 0, 0)
@@ -280,7 +278,7 @@ class Board:
         slots = shape.fit(self._capacity) * shape.eligible
         if enough(slots, job.min_workers, job.within, self.room):
             return None
-        fit = int(slots.sum()) if job.within == "anywhere" else int(slots.max(initial=0))
+        fit = most(slots, job.within, self.room)
         if fit == 0:
             return Reason(code=Code.NO_SUCH_NODE)
         return Reason(code=Code.TOO_LARGE, facts={"needed": job.min_workers, "fit": fit})

@@ -10,13 +10,18 @@ from orchestrator.scheduler.snapshot import Within
 _FAR = 1 << 40
 
 
-def enough(slots: Ints, workers: int, within: Within, room: Room) -> bool:
-    """Whether so many workers find room: `slots` is how many fit on each node."""
+def most(slots: Ints, within: Within, room: Room) -> int:
+    """How many workers of one gang find room: `slots` is how many fit on each node."""
+    if len(slots) == 0:
+        return 0
     if within is Within.ANYWHERE:
-        return int(slots.sum()) >= workers
-    if within is Within.NODE:
-        return len(slots) > 0 and int(slots.max()) >= workers
-    return len(slots) > 0 and int(_by_zone(slots, room).max()) >= workers
+        return int(slots.sum())
+    return int((slots if within is Within.NODE else _by_zone(slots, room)).max())
+
+
+def enough(slots: Ints, workers: int, within: Within, room: Room) -> bool:
+    """Whether so many do."""
+    return most(slots, within, room) >= workers
 
 
 def choose(slots: Ints, workers: int, within: Within, room: Room, shape: Shape) -> Spots | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
 import numpy as np
 
-from orchestrator.scheduler.room import Room, Spots
+from orchestrator.scheduler.room import SOON, Room, Spots
 from orchestrator.scheduler.snapshot import Job, JobState, Node, NodeState, Snapshot
 
 #: Rows that ends of running jobs may fill; promises need some more.
@@ -25,12 +26,14 @@ class Holding:
 
     Attributes:
         spots: workers that stay.
+        lent: which of these are beyond its minimum.
         leaving: workers that go by themselves.
         end: when it is expected to be over; `known` if that follows from its estimate.
     """
 
     job: Job
     spots: Spots
+    lent: Spots
     leaving: Spots
     end: float
     known: bool
@@ -62,24 +65,40 @@ def expected_end(job: Job, workers: int, now: float) -> tuple[float, bool]:
     return now + max(_GUESS_SECONDS_MIN, now - begun), False
 
 
-def holdings(snapshot: Snapshot, numbers: Mapping[str, int]) -> dict[str, Holding]:
-    """Who is at work where. Allocations on nodes that are gone are gone."""
+def holdings(snapshot: Snapshot, numbers: Mapping[str, int], *, ahead: bool) -> dict[str, Holding]:
+    """Who is at work where. Allocations on nodes that are gone are gone.
+
+    Args:
+        numbers: of the nodes, by id.
+        ahead: say when they are expected to be over; for ever, if not.
+    """
     jobs = {job.id: job for job in snapshot.jobs if job.state is not JobState.PENDING}
     stay: dict[str, Spots] = {id: {} for id in jobs}
-    leaving: dict[str, Spots] = {id: {} for id in jobs}
+    leaving: dict[str, Spots] = {}
     for allocation in snapshot.allocations:
         job, node = jobs.get(allocation.job), numbers.get(allocation.node)
         if job is None or node is None:
             continue
         goes = allocation.workers if job.state is JobState.STOPPING else allocation.leaving
         if goes:
-            leaving[job.id][node] = leaving[job.id].get(node, 0) + goes
+            spots = leaving.setdefault(job.id, {})
+            spots[node] = spots.get(node, 0) + goes
         if allocation.workers > goes:
-            stay[job.id][node] = stay[job.id].get(node, 0) + allocation.workers - goes
+            spots = stay[job.id]
+            spots[node] = spots.get(node, 0) + allocation.workers - goes
     found = {}
     for id, job in jobs.items():
-        end, known = expected_end(job, sum(stay[id].values()), snapshot.now)
-        found[id] = Holding(job=job, spots=stay[id], leaving=leaving[id], end=end, known=known)
+        spots, end, known = stay[id], inf, True
+        if ahead:
+            end, known = expected_end(job, sum(spots.values()), snapshot.now)
+        found[id] = Holding(
+            job=job,
+            spots=spots,
+            lent=loan(spots, job.min_workers),
+            leaving=leaving.get(id, {}),
+            end=end,
+            known=known,
+        )
     return found
 
 
@@ -87,6 +106,8 @@ def loan(spots: Spots, workers: int) -> Spots:
     """Which workers go first, of a job that could do with so many: those with the fewest on their node."""
     over = sum(spots.values()) - workers
     given: Spots = {}
+    if over <= 0:
+        return given
     for node in sorted(spots, key=lambda node: (spots[node], -node)):
         if over <= 0:
             break
@@ -114,31 +135,36 @@ def build(
             change[0, number] = node.capacity.amounts
         elif node.state is NodeState.BOOTING and ahead and node.eta is not None:
             change[_row(times, node.eta), number] = node.capacity.amounts
-    rows, where, amounts = [], [], []
-    for holding in held:
-        request = holding.job.request.amounts
-        lent = loan(holding.spots, holding.job.min_workers) if ahead else {}
+    requests, rows, where, counts, whose = [], [], [], [], []
+    for number, holding in enumerate(held):
+        requests.append(holding.job.request.amounts)
+        lent = holding.lent if ahead else {}
         ends_at = _row(times, holding.end) if ahead else len(times)
-        stays = {node: workers - lent.get(node, 0) for node, workers in holding.spots.items()}
-        for spots, row in ((holding.leaving, 1), (lent, 2), (stays, ends_at)):
+        for node, workers in holding.spots.items():
+            rows.append(ends_at)
+            where.append(node)
+            counts.append(workers - lent.get(node, 0))
+            whose.append(number)
+        for spots, row in ((holding.leaving, SOON), (lent, SOON + 1)):
             for node, workers in spots.items():
-                if nodes[node].state is not NodeState.UP:
-                    continue
-                amount = (request[0] * workers, request[1] * workers, request[2] * workers)
-                rows += [0, min(row, len(times))]
-                where += [node, node]
-                amounts += [(-amount[0], -amount[1], -amount[2]), amount]
+                rows.append(row)
+                where.append(node)
+                counts.append(workers)
+                whose.append(number)
     if rows:
-        np.add.at(change, (rows, where), np.array(amounts, dtype=np.int64))
-    return Room(nodes, times, np.cumsum(change[:-1], axis=0))
+        amounts = np.array(requests, dtype=np.int64)[whose] * np.array(counts, dtype=np.int64)[:, None]
+        np.subtract.at(change, (0, where), amounts)
+        np.add.at(change, (rows, where), amounts)
+    free = np.cumsum(change[:-1], axis=0)
+    unusable = [number for number, node in enumerate(nodes) if node.state is not NodeState.UP]
+    if unusable:
+        free[:, unusable] = np.maximum(free[:, unusable], 0)  # who is still there holds nothing that counts
+    return Room(nodes, times, free)
 
 
 def _row(times: Sequence[float], time: float) -> int:
     """The first row after "soon" that does not begin before this time."""
-    for row in range(2, len(times)):
-        if times[row] >= time:
-            return row
-    return len(times)
+    return bisect_left(times, time, lo=min(SOON + 1, len(times)))
 
 
 def _thinned(moments: set[float], now: float) -> list[float]:
