@@ -29,24 +29,25 @@ def admit(board: Board, job: Job, victims: Victims) -> None:
     if (refused := board.ledger.impossible(job)) is not None:
         board.rejects[job.id] = refused
         return
-    board.lift(job)
+    own = board.lift(job) is not None
     if (limited := board.ledger.blocked(job)) is not None:
         board.explain[job.id] = limited
         return
     kept = board.kept.get(job.id)
     if kept is None:
-        _decide(board, job, victims)
+        _decide(board, job, victims, own)
         return
     mine = board.that_are_up(kept)
     board.room.open(mine)
-    _decide(board, job, victims)
+    _decide(board, job, victims, own=True)
     if job.id not in board.at_work:
         board.room.open(mine, closed=True)
 
 
-def _decide(board: Board, job: Job, victims: Victims) -> None:
+def _decide(board: Board, job: Job, victims: Victims, own: bool) -> None:
+    """`own`: it has room that nobody before it had, so it does not matter that they did not fit."""
     shape = board.room.shape(job)
-    outcome = _start(board, job, shape)
+    outcome = _start(board, job, shape, own)
     if outcome is _Outcome.STARTED:
         _note_deadline(board, job, board.now)
         return
@@ -57,7 +58,7 @@ def _decide(board: Board, job: Job, victims: Victims) -> None:
     if (misfit := board.misfit(job)) is not None:
         board.explain[job.id] = misfit
         return
-    taking = _taking(board, job, shape, victims)
+    taking = _taking(board, job, shape, victims, own)
     opening = _opening(board, job, shape)
     if taking is not None and _is_worth_it(board, job, taking, opening):
         _make_room(board, job, shape, taking, victims)
@@ -75,12 +76,11 @@ class _Outcome(Enum):
     DELAYS = "there is room, but somebody would wait longer"
 
 
-def _start(board: Board, job: Job, shape: Shape) -> _Outcome:
+def _start(board: Board, job: Job, shape: Shape, own: bool) -> _Outcome:
     """Start a job if it fits and delays nobody who was promised room."""
     until = inf if job.estimate is None else board.now + job.estimate
     failed = board.failed_starts.setdefault((shape, job.within), [])
-    kept = job.id in board.kept
-    if not kept:  # room only becomes less: what did not fit before does not fit now
+    if not own:  # room only becomes less: what did not fit before does not fit now
         for workers, time, outcome in failed:
             if job.min_workers >= workers and until >= time:
                 return outcome
@@ -91,7 +91,7 @@ def _start(board: Board, job: Job, shape: Shape) -> _Outcome:
         return _Outcome.STARTED
     at_all = enough(board.room.window(shape, 0, SOON + 1), job.min_workers, job.within, board.room)
     outcome = _Outcome.DELAYS if at_all else _Outcome.NO_ROOM
-    if not kept:
+    if not own:
         entry = (job.min_workers, until if at_all else 0.0, outcome)
         failed.insert(len(failed) if at_all else 0, entry)
     return outcome
@@ -119,12 +119,12 @@ def _hold_the_rest(board: Board, job: Job) -> None:
         board.promise(job, spots, SOON, start_at=reservation.start_at)
 
 
-def _taking(board: Board, job: Job, shape: Shape, victims: Victims) -> Taking | None:
+def _taking(board: Board, job: Job, shape: Shape, victims: Victims, own: bool) -> Taking | None:
     rank = (shape, job.within, victims.rank(job))
-    if job.min_workers >= board.failed_takes.get(rank, job.min_workers + 1):
+    if not own and job.min_workers >= board.failed_takes.get(rank, job.min_workers + 1):
         return None
     taking = find(board, job, shape, board.room.end_row(SOON, job.estimate), victims)
-    if taking is None:
+    if taking is None and not own:
         board.failed_takes[rank] = job.min_workers
     return taking
 

@@ -32,7 +32,7 @@ class Worker:
         lent: which of its workers are beyond its minimum; these count as free in rows after "soon".
         why, for_job: of its resize, if it is resized.
         starts: in this plan.
-        moved: its size was changed in this plan.
+        moved: its size was changed in this plan; grew: it needs more room somewhere.
     """
 
     job: Job
@@ -42,6 +42,7 @@ class Worker:
     lent: Spots = field(default_factory=dict)
     starts: bool = False
     moved: bool = False
+    grew: bool = False
     why: Reason | None = None
     for_job: str | None = None
 
@@ -245,7 +246,7 @@ class Board:
                 self.room.take(shape, {node: here}, SOON + 1, end)
         worker.lent = {node: workers for node, workers in worker.lent.items() if workers}
         self.ledger.add(worker.job, worker.count - count)
-        worker.moved, worker.why = True, reason
+        worker.moved, worker.grew, worker.why = True, bool(more), reason
 
     def grow(self, worker: Worker, spots: Spots, reason: Reason) -> None:
         """Decided: it gets these workers too, on loan."""
@@ -255,7 +256,7 @@ class Board:
             worker.lent[node] = worker.lent.get(node, 0) + workers
         self.ledger.add(worker.job, sum(spots.values()))
         if not worker.starts:
-            worker.moved, worker.why = True, worker.why or reason
+            worker.moved, worker.grew, worker.why = True, True, worker.why or reason
 
     @property
     def somebody_leaves(self) -> bool:

@@ -13,7 +13,7 @@ from orchestrator.scheduler.actions import (
     Start,
 )
 from orchestrator.scheduler.admission import admit
-from orchestrator.scheduler.board import Board
+from orchestrator.scheduler.board import Board, Worker
 from orchestrator.scheduler.config import Config
 from orchestrator.scheduler.drains import evacuate
 from orchestrator.scheduler.nodes import scale
@@ -67,17 +67,10 @@ def _actions(board: Board, added: list[AddNodes], drained: list[DrainNode]) -> t
         Reject(job=id, version=board.pending[id].version, reason=reason)
         for id, reason in board.rejects.items()
     ]
-    resizes = [
-        Resize(
-            job=id,
-            version=worker.job.version,
-            placement=board.placement(worker.spots),
-            reason=worker.why,
-            for_job=worker.for_job,
-        )
-        for id, worker in board.at_work.items()
-        if worker.moved and worker.why is not None
-    ]
+    smaller, larger = (
+        [_resize(board, worker) for worker in board.at_work.values() if worker.moved and worker.grew is grew]
+        for grew in (False, True)
+    )
     starts = [
         Start(job=id, version=worker.job.version, placement=board.placement(worker.spots))
         for id, worker in board.at_work.items()
@@ -87,7 +80,19 @@ def _actions(board: Board, added: list[AddNodes], drained: list[DrainNode]) -> t
         Reserve(version=board.pending[id].version, reservation=promise.reservation)
         for id, promise in board.promises.items()
     ]
-    return (*rejected, *board.stops, *resizes, *starts, *reserved, *added, *drained)
+    return (*rejected, *board.stops, *smaller, *starts, *larger, *reserved, *added, *drained)
+
+
+def _resize(board: Board, worker: Worker) -> Resize:
+    if worker.why is None:
+        raise AssertionError(f"{worker.job.id} is resized, and nobody knows why")
+    return Resize(
+        job=worker.job.id,
+        version=worker.job.version,
+        placement=board.placement(worker.spots),
+        reason=worker.why,
+        for_job=worker.for_job,
+    )
 
 
 def _policy_state(board: Board) -> PolicyState:

@@ -68,5 +68,9 @@ def keep(board: Board, order: Iterable[Job]) -> None:
         spots = board.spots(reservation.places)
         if spots is not None and sum(spots.values()) == job.min_workers and not reservation.firm:
             row = max(SOON, board.room.row_of(reservation.start_at))
-            if row < len(board.room.times):
-                board.promise(job, spots, row, start_at=reservation.start_at)
+            if row >= len(board.room.times):
+                return
+            slots = board.room.window(board.room.shape(job), row, board.room.end_row(row, job.estimate))
+            if any(slots[node] < workers for node, workers in spots.items()):
+                return  # somebody is late: from here on all are promised anew, in order
+            board.promise(job, spots, row, start_at=reservation.start_at)

@@ -69,6 +69,7 @@ class _State:
             mine = self._held.setdefault(job.id, {})
             mine[allocation.node] = mine.get(allocation.node, 0) + stays
         self._handled: set[str] = set()
+        self._started: set[str] = set()
         self._added: dict[str, int] = {}
         self._checks: dict[type, Callable[[Any], str | None]] = {
             Start: self._start,
@@ -99,12 +100,15 @@ class _State:
 
     def _waits(self, id: str) -> str | None:
         job = self._jobs.get(id)
-        if job is None or job.state is not JobState.PENDING:
+        if job is None or job.state is not JobState.PENDING or id in self._started:
             return f"{id} does not wait any more"
         return None
 
     def _start(self, action: Start) -> str | None:
-        return self._is(action, JobState.PENDING) or self._fit(self._jobs[action.job], action.placement)
+        why = self._is(action, JobState.PENDING) or self._fit(self._jobs[action.job], action.placement)
+        if why is None:
+            self._started.add(action.job)
+        return why
 
     def _resize(self, action: Resize) -> str | None:
         why = self._is(action, JobState.RUNNING)
@@ -144,8 +148,6 @@ class _State:
         reservation = action.reservation
         if (why := self._waits(reservation.job)) is not None:
             return why
-        if reservation.job in self._handled:
-            return "the job starts"
         if self._jobs[reservation.job].version != action.version:
             return "the job has changed"
         for place in reservation.places:

@@ -82,7 +82,7 @@ def test_a_deadline_that_was_promised_is_kept(machines, stream):
         cluster.submit(job(f"j{number}", min(workers, sum(machines)), **known), seconds)
         cycle()
         end = cluster.now + pause
-        while (moment := cluster.next_moment()) is not None and moment < end:
+        while (moment := cluster.next_moment()) is not None and moment <= end:
             cluster.advance(moment - cluster.now)
             cycle()
         cluster.advance(end - cluster.now)

@@ -83,7 +83,7 @@ def on_places(**workers):
 
 JOBS = st.lists(
     st.tuples(
-        st.integers(1, 12), st.sampled_from((4.0, 9.0, 25.0, 60.0)), st.sampled_from((0.0, 1.0, 7.0, 30.0))
+        st.integers(1, 12), st.sampled_from((4.0, 9.0, 25.0, 60.0)), st.sampled_from((0.5, 1.0, 7.0, 30.0))
     ),
     min_size=2,
     max_size=25,
@@ -97,7 +97,7 @@ def test_nobody_starts_later_than_he_was_told_first_when_estimates_are_right(mac
     for number, (workers, seconds, pause) in enumerate(stream):
         cluster.submit(job(f"j{number}", min(workers, sum(machines)), estimate=seconds), seconds)
         cluster.cycle()
-        while (moment := cluster.next_moment()) is not None and moment < cluster.now + pause:
+        while (moment := cluster.next_moment()) is not None and moment <= cluster.now + pause:
             pause -= moment - cluster.now
             cluster.advance(moment - cluster.now)
             cluster.cycle()

@@ -115,8 +115,8 @@ def test_what_is_kept_fits_into_the_fresh_state(policy, before, data):
     known = {j.id: j for j in jobs}
     held: dict[tuple[str, str], int] = {}
     for a in fresh.allocations:
-        if a.job in known and a.node in free:
-            free[a.node] -= a.workers * known[a.job].request.gpu_millis
+        if a.job in known:
+            free[a.node] = free.get(a.node, 0) - a.workers * known[a.job].request.gpu_millis
             held[a.job, a.node] = held.get((a.job, a.node), 0) + a.workers - a.leaving
     was_over = {name for name, left in free.items() if left < 0}
     for action in kept.actions:

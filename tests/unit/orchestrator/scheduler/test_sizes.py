@@ -116,7 +116,8 @@ def test_sizes_come_to_rest_and_nothing_that_somebody_could_use_is_left(data):
     count = data.draw(st.integers(1, min(6, total)))
     for number in range(count):
         curve = data.draw(st.sampled_from((LINEAR, POOR, ())))
-        cluster.submit(job(f"j{number}", 1, 64, speed_curve=curve), 1e9)
+        had = data.draw(st.sampled_from((1e5, 1e7)))  # so much that it is not more by a factor of two soon
+        cluster.submit(job(f"j{number}", 1, 64, speed_curve=curve, attained_service=had), 1e9)
         cluster.cycle()
         cluster.advance(data.draw(st.sampled_from((1.0, 50.0))))
     for _ in range(8):
