@@ -9,7 +9,7 @@ from math import inf
 from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.config import Policy
 from orchestrator.scheduler.order import can_meet
-from orchestrator.scheduler.placement import choose, enough
+from orchestrator.scheduler.placement import choose, enough, most
 from orchestrator.scheduler.preemption import Taking, Victims, carry_out, cost, find
 from orchestrator.scheduler.reasons import Code, Reason
 from orchestrator.scheduler.room import SOON, Ints, Shape, Spots
@@ -81,20 +81,22 @@ def _start(board: Board, job: Job, shape: Shape, own: bool) -> _Outcome:
     until = inf if job.estimate is None else board.now + job.estimate
     failed = board.failed_starts.setdefault((shape, job.within), [])
     if not own:  # room only becomes less: what did not fit before does not fit now
-        for workers, time, outcome in failed:
+        for workers, time, there in failed:
             if job.min_workers >= workers and until >= time:
-                return outcome
+                return _Outcome.DELAYS if job.min_workers <= there else _Outcome.NO_ROOM
     slots = board.room.window(shape, 0, board.room.end_row(0, job.estimate))
     spots = choose(slots, job.min_workers, job.within, board.room, shape)
     if spots is not None:
         board.start(job, spots)
         return _Outcome.STARTED
-    at_all = enough(board.room.window(shape, 0, SOON + 1), job.min_workers, job.within, board.room)
-    outcome = _Outcome.DELAYS if at_all else _Outcome.NO_ROOM
+    fit = most(board.room.window(shape, 0, SOON + 1), job.within, board.room)
+    if fit < job.min_workers:
+        if not own:
+            failed.insert(0, (fit + 1, 0.0, fit))
+        return _Outcome.NO_ROOM
     if not own:
-        entry = (job.min_workers, until if at_all else 0.0, outcome)
-        failed.insert(len(failed) if at_all else 0, entry)
-    return outcome
+        failed.append((most(slots, job.within, board.room) + 1, until, fit))
+    return _Outcome.DELAYS
 
 
 def booting(board: Board, job: Job) -> Reason | None:
@@ -123,10 +125,12 @@ def _taking(board: Board, job: Job, shape: Shape, victims: Victims, own: bool) -
     rank = (shape, job.within, victims.rank(job))
     if not own and job.min_workers >= board.failed_takes.get(rank, job.min_workers + 1):
         return None
-    taking = find(board, job, shape, board.room.end_row(SOON, job.estimate), victims)
-    if taking is None and not own:
-        board.failed_takes[rank] = job.min_workers
-    return taking
+    found = find(board, job, shape, board.room.end_row(SOON, job.estimate), victims)
+    if isinstance(found, Taking):
+        return found
+    if not own:
+        board.failed_takes[rank] = found + 1
+    return None
 
 
 def _opening(board: Board, job: Job, shape: Shape) -> Opening | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
 
 import numpy as np
 
@@ -96,6 +95,7 @@ class Board:
         self.first_blocked: str | None = None
         self.considered = 0  # jobs for which a promise was sought
         self.wakes: list[float] = []
+        self.somebody_leaves = any(holding.leaving for holding in held.values())  # so soon is not now
         self._leaving: dict[int, int] = {}
         for holding in held.values():
             for node, workers in holding.leaving.items():
@@ -109,7 +109,7 @@ class Board:
         self._capacity = np.array(capacity, dtype=np.int64).reshape(-1, 3)
         self._misfits: dict[tuple[Shape, int, object], Reason | None] = {}
         self._shared: dict[tuple[Code, tuple[Fact, ...]], Reason] = {}
-        self.failed_starts: dict[tuple[Shape, object], list[tuple[int, float, Any]]] = {}
+        self.failed_starts: dict[tuple[Shape, object], list[tuple[int, float, int]]] = {}
         self.failed_takes: dict[tuple[Shape, object, object], int] = {}
 
     def _worker(self, holding: Holding) -> Worker:
@@ -214,6 +214,7 @@ class Board:
         self.room.give(shape, worker.spots, SOON, SOON + 1)
         kept = {node: workers - worker.lent.get(node, 0) for node, workers in worker.spots.items()}
         self.room.give(shape, kept, SOON + 1, max(SOON + 1, self._row_before(worker.end)))
+        self.somebody_leaves = True
         del self.at_work[worker.job.id]
         self.ledger.add(worker.job, -worker.count)
         preempt = Preempt(job=worker.job.id, version=worker.job.version, reason=reason, for_job=for_job)
@@ -222,6 +223,7 @@ class Board:
     def shrink(self, worker: Worker, spots: Spots, reason: Reason, for_job: str | None) -> None:
         """Decided: it gives these workers back. Their room is free soon, and later counts so in any case."""
         self.room.give(self.room.shape(worker.job), spots, SOON, SOON + 1)
+        self.somebody_leaves = True
         for node, workers in spots.items():
             for spots_of in (worker.spots, worker.lent):
                 spots_of[node] -= workers
@@ -257,11 +259,6 @@ class Board:
         self.ledger.add(worker.job, sum(spots.values()))
         if not worker.starts:
             worker.moved, worker.grew, worker.why = True, True, worker.why or reason
-
-    @property
-    def somebody_leaves(self) -> bool:
-        """Whether room will be free soon that is not now."""
-        return bool(self._leaving or self.stops or any(worker.moved for worker in self.at_work.values()))
 
     def leaving_on(self, spots: Iterable[int]) -> int:
         """Workers that were told to leave these nodes before this plan."""

@@ -52,10 +52,13 @@ def in_order(board: Board, jobs: list[Job], keys: dict[str, Key]) -> Iterator[Jo
     ]
     heapq.heapify(heap)
     while heap:
-        _, _, queue = heapq.heappop(heap)
+        share, _, queue = heapq.heappop(heap)
+        before = board.ledger.changes, len(board.promises)
         yield by_queue[queue].pop()
         if by_queue[queue]:
-            heapq.heappush(heap, (_share(board, queue), keys[by_queue[queue][-1].id], queue))
+            if before != (board.ledger.changes, len(board.promises)):
+                share = _share(board, queue)
+            heapq.heappush(heap, (share, keys[by_queue[queue][-1].id], queue))
 
 
 def level_of(board: Board, job: Job) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from orchestrator.scheduler.board import Board, Worker
 from orchestrator.scheduler.config import Policy
 from orchestrator.scheduler.order import Key
-from orchestrator.scheduler.placement import enough
+from orchestrator.scheduler.placement import enough, most
 from orchestrator.scheduler.queues import Amounts, minus, needs
 from orchestrator.scheduler.reasons import Code, Reason
 from orchestrator.scheduler.room import SOON, Ints, Shape, Spots
@@ -60,6 +60,9 @@ class Victims:
         self._lenders: list[Worker] | None = None
         self._priorities: dict[str, int] | None = None
         self._by_queue: list[Worker] = []
+        self._borrowing: set[str] = set()
+        self._answers: dict[tuple[str, int, bool], list[Worker]] = {}
+        self._asked_at = -1
         self._changes = -1  # of the ledger, when they were sorted
 
     def lenders(self) -> list[Worker]:
@@ -74,7 +77,7 @@ class Victims:
         """Jobs of one rank have the same victims, or fewer as the plan goes on."""
         policy = self._board.config.policy
         if policy is Policy.FAIR:
-            return job.queue, job.priority
+            return job.queue, job.priority, self._board.ledger.within_quota(job)
         return job.priority if policy is Policy.PRIORITY else None
 
     def code(self, job: Job, victim: Job) -> Code:
@@ -90,7 +93,13 @@ class Victims:
         if not board.config.preemption:
             return iter(())
         if policy is Policy.FAIR:
-            return self._for_queue(job)
+            ledger = board.ledger
+            if self._asked_at != ledger.changes:
+                self._asked_at, self._answers = ledger.changes, {}
+            key = (job.queue, job.priority, ledger.within_quota(job))
+            if key not in self._answers:
+                self._answers[key] = list(self._for_queue(job))
+            return iter(self._answers[key])
         ordered = self._ordered()
         if policy is Policy.PRIORITY:
             return self._alive(ordered, lambda worker: worker.job.priority < job.priority)
@@ -128,9 +137,9 @@ class Victims:
     def _borrowing_first(self) -> list[Worker]:
         ledger = self._board.ledger
         if self._changes != ledger.changes:
-            queues = {queue: ledger.borrows(queue) for queue in ledger.used}
+            self._borrowing = {queue for queue in ledger.used if ledger.borrows(queue)}
             alive = [worker for worker in self._ordered() if worker.job.id in self._board.at_work]
-            self._by_queue = sorted(alive, key=lambda worker: not queues[worker.job.queue])  # stable
+            self._by_queue = sorted(alive, key=lambda w: w.job.queue not in self._borrowing)  # stable
             self._changes = ledger.changes
         return self._by_queue
 
@@ -138,15 +147,17 @@ class Victims:
         """Of its own queue, lower priorities; of queues that borrow, what brings them back."""
         ledger = self._board.ledger
         within = ledger.within_quota(job)
-        if not within and job.priority <= self._lowest().get(job.queue, job.priority):
+        workers = self._borrowing_first()
+        others = self._borrowing - {job.queue} if within else set()
+        if not others and job.priority <= self._lowest().get(job.queue, job.priority):
             return
         used: dict[str, Amounts] = dict(ledger.used)
-        for worker in self._borrowing_first():
+        for worker in workers:
             queue = worker.job.queue
             if queue == job.queue:
                 gives_way = worker.job.priority < job.priority
             else:
-                gives_way = within and ledger.borrows(queue, used[queue])
+                gives_way = queue in others and ledger.borrows(queue, used[queue])
             if gives_way:
                 used[queue] = minus(used[queue], needs(worker.job, worker.count))
                 yield worker
@@ -161,15 +172,21 @@ def _newest_of_the_lowest(worker: Worker) -> tuple[int, float, str]:
     return worker.job.priority, -begun, worker.job.id
 
 
-def find(board: Board, job: Job, shape: Shape, end: int, victims: Victims) -> Taking | None:
-    """The least that others have to give up so that a job fits soon, or None if that is not enough.
+def find(board: Board, job: Job, shape: Shape, end: int, victims: Victims) -> Taking | int:
+    """The least that others have to give up so that a job fits soon.
 
     Args:
         end: the row before which the job is over.
+
+    Returns:
+        How many of its workers would fit if they gave up all they have to, if not enough do.
     """
     lenders = victims.lenders()
     if not board.somebody_leaves and not lenders and next(victims.of(job), None) is None:
-        return None
+        return 0
+    most_there_can_be = _bound(board, job, shape, lenders, victims)
+    if most_there_can_be < job.min_workers:
+        return most_there_can_be
     search = _Search(board, job, shape, end)
     if search.enough():
         return Taking(slots=search.slots, until=board.now)
@@ -177,17 +194,36 @@ def find(board: Board, job: Job, shape: Shape, end: int, victims: Victims) -> Ta
     if not search.enough():
         search.add_stops(victims.of(job))
     if not search.enough():
-        return None
+        return search.reach()
     search.walk_back()
     return search.taking()
+
+
+def _bound(board: Board, job: Job, shape: Shape, lenders: list[Worker], victims: Victims) -> int:
+    """At least as many workers as could fit, found without looking at single nodes.
+
+    Looks no further than the job needs.
+    """
+    found = int(board.room.slots(shape)[SOON].sum())
+    for workers in (iter(lenders), victims.of(job)):
+        for worker in workers:
+            if found >= job.min_workers:
+                return found
+            for count in worker.spots.values():
+                given = needs(worker.job, count)
+                # What they give up may complete what is free beside it.
+                found += 1 + min(
+                    (have // want for have, want in zip(given, shape.amounts, strict=True) if want), default=0
+                )
+    return found
 
 
 class _Search:
     """Slots of one shape, as others give up what they have."""
 
     def __init__(self, board: Board, job: Job, shape: Shape, end: int) -> None:
-        self._board, self._job, self._shape = board, job, shape
-        self._free: Ints = board.room.free[SOON:end].min(axis=0) if end > SOON + 1 else board.room.free[SOON]
+        self._board, self._job, self._shape, self._end = board, job, shape, end
+        self._free: dict[int, list[int]] = {}  # of nodes that somebody gives up
         self.slots: Ints = board.room.window(shape, SOON, end).copy()
         self._extra: dict[int, list[int]] = {}
         self._total = int(self.slots.sum())
@@ -198,6 +234,10 @@ class _Search:
         if self._total < self._job.min_workers:
             return False
         return enough(self.slots, self._job.min_workers, self._job.within, self._board.room)
+
+    def reach(self) -> int:
+        """How many workers fit as it stands."""
+        return most(self.slots, self._job.within, self._board.room)
 
     def take_loans(self, lenders: list[Worker]) -> None:
         for worker in lenders:
@@ -263,11 +303,13 @@ class _Search:
             extra[kind] += amount * workers
         if not self._shape.eligible[node]:
             return
+        if node not in self._free:
+            self._free[node] = self._board.room.free[SOON : self._end, node].min(axis=0).tolist()
         before = int(self.slots[node])
         free, fits = self._free[node], 1 << 20
         for kind, amount in enumerate(self._shape.amounts):
             if amount:
-                fits = min(fits, max(0, (int(free[kind]) + extra[kind]) // amount))
+                fits = min(fits, max(0, (free[kind] + extra[kind]) // amount))
         self.slots[node] = fits
         self._total += fits - before
 

@@ -31,10 +31,11 @@ _PLENTY = 1 << 20
 class Shape:
     """Jobs whose workers ask for the same of a node, and how many of these fit: `slots[row, node]`."""
 
-    __slots__ = ("amounts", "eligible", "prefers_plain", "seen", "slots")
+    __slots__ = ("amounts", "eligible", "prefers_plain", "seen", "slots", "vector")
 
     def __init__(self, amounts: tuple[int, int, int], eligible: NDArray[np.bool_]) -> None:
         self.amounts = amounts
+        self.vector = np.array(amounts, dtype=np.int64)
         self.eligible = eligible
         self.prefers_plain = amounts[1] == 0  # nodes without GPUs, where it needs none
         self.slots: Ints = np.empty((0, 0), dtype=np.int64)
@@ -129,9 +130,7 @@ class Room:
     def take(self, shape: Shape, spots: Mapping[int, int], first: int, end: int) -> None:
         """These workers need their room in these rows."""
         for node, workers in spots.items():
-            for kind, amount in enumerate(shape.amounts):
-                if amount:
-                    self.free[first:end, node, kind] -= amount * workers
+            self.free[first:end, node] -= shape.vector * workers
             self._changed.append(node)
 
     def give(self, shape: Shape, spots: Mapping[int, int], first: int, end: int) -> None:
