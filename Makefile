@@ -49,7 +49,7 @@ format: $(INSTALLED) ## format the code, and mend what can be mended
 types: $(INSTALLED) ## check types
 	$(BIN)/mypy
 
-bench: $(INSTALLED) ## measure steps/s, recovery, and reading of data, beside those that do the same
+bench: $(INSTALLED) ## measure steps/s, recovery, reading of data and checkpoints, beside those that do the same
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps mosaicml-streaming
 	$(BIN)/python benchmarks/ddp_overhead.py
@@ -58,6 +58,8 @@ bench: $(INSTALLED) ## measure steps/s, recovery, and reading of data, beside th
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/data_resume.py
 	PYTHONPATH=. $(BIN)/python benchmarks/scheduler.py
+	$(BIN)/python benchmarks/checkpoint.py
+	$(BIN)/python benchmarks/restore.py
 
 clean: ## remove what tools and demos leave behind; .venv stays
 	rm -rf demo-runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

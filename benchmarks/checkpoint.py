@@ -34,6 +34,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from workers.storage import Store
@@ -44,6 +45,7 @@ WORKERS = 2
 OURS = "lockstep"
 PEERS = ("torch.save", "dcp.save", "async_save, thread", "async_save, process")
 STATE_BYTES = 4 * 3 * 8 * (2048 * 2048 + 2048)
+PATIENCE_SECONDS = 120
 TARGET, COPIES_TARGET = 1 / 5, 1.5
 
 Run = dict[str, Any]
@@ -57,16 +59,24 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=6)
     options = parser.parse_args()
     found: dict[str, list[Run]] = defaultdict(list)
+    hung: list[str] = []
     copies: list[float] = []
     with place(options.store) as root:
         for number in range(options.rounds):
             sides = (OURS, *PEERS) if number % 2 == 0 else (*PEERS[::-1], OURS)
-            for side in sides:
+            for side in (side for side in sides if side not in hung):
                 run = launch(side, fresh(root), options.steps, options.every)
+                if run is None:
+                    hung.append(side)
+                    found.pop(side, None)
+                    print(f"round {number + 1}: {side}: no end after {PATIENCE_SECONDS} s", file=sys.stderr)
+                    continue
                 found[side].append(per_save(run, options.every))
                 print(f"round {number + 1}: {side}: {found[side][-1]}", file=sys.stderr, flush=True)
             copies.append(one_copy())
     report(found, copies, options.store)
+    for side in hung:
+        print(f"  {side} did not come to an end within {PATIENCE_SECONDS} s, and was left out")
 
 
 @contextmanager
@@ -96,8 +106,8 @@ def fresh(root: str) -> str:
     return root
 
 
-def launch(side: str, uri: str, steps: int, every: int) -> Run:
-    """One run of a side."""
+def launch(side: str, uri: str, steps: int, every: int) -> Run | None:
+    """One run of a side; None if it hangs."""
     if side == OURS:
         ours = uri if uri.startswith("s3:") else Path(uri).as_uri()
         command = [sys.executable, str(SUPPORT / "checkpoint_ours.py"), ours]
@@ -112,10 +122,18 @@ def launch(side: str, uri: str, steps: int, every: int) -> Run:
     path = os.pathsep.join((str(ROOT), str(ROOT / "benchmarks")))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     command += [str(steps), str(every)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
-    if done.returncode:
-        raise SystemExit(f"{side} failed:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+        try:
+            out, errors = process.communicate(timeout=PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            everybody = psutil.Process(process.pid)
+            for one in [*everybody.children(recursive=True), everybody]:
+                one.kill()
+            return None
+    if process.returncode:
+        raise SystemExit(f"{side} failed:\n{errors[-3000:]}")
+    return json.loads(out.splitlines()[-1])
 
 
 def per_save(run: Run, every: int) -> dict[str, float]:
@@ -157,7 +175,10 @@ def report(found: dict[str, list[Run]], copies: list[float], store: str) -> None
         print(f"  {side:<22}{times}{sizes[0]:9.0f} MB{sizes[1]:11.0f} MB")
     print(f"  {'one copy of a share':<22}{1e3 * statistics.median(copies):12.0f} ms")
     for name in columns[:3]:
-        best = min(PEERS, key=lambda side: statistics.median(run[name] for run in found[side]))
+        best = min(
+            (side for side in PEERS if side in found),
+            key=lambda side: statistics.median(run[name] for run in found[side]),
+        )
         ratios = [mine[name] / theirs[name] for mine, theirs in zip(found[OURS], found[best], strict=True)]
         spread = f"({min(ratios):.2f}..{max(ratios):.2f})"
         target = f"   target {TARGET:.2f}" if name == "stands still" else ""

@@ -20,8 +20,10 @@ _LATE = ["torch._dynamo", "torch._inductor"]
 _IMPORTED = ["__main__", "torch", *_LATE, "obstore", "pyarrow", "workers.training.engine", "workers.worker"]
 
 
-def start(target: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Connection]:
-    """A process that runs `target(*arguments, connection)`, and the other end of that connection.
+def start(
+    target: Callable[..., None], *arguments: Any, name: str | None = None
+) -> tuple[BaseProcess, Connection]:
+    """A process of this name that runs `target(*arguments, connection)`, and that connection's other end.
 
     It has this process's environment as it is now, and the connection closes when it dies. It ends no later
     than this process does in an orderly way; killed, it has to notice from its connection.
@@ -31,7 +33,7 @@ def start(target: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Co
     context.set_forkserver_preload(_IMPORTED)
     ours, theirs = context.Pipe()
     everything = dict(os.environ), target, (*arguments, theirs)
-    process = context.Process(target=_main, args=everything, daemon=True)
+    process = context.Process(target=_main, args=everything, name=name, daemon=True)
     process.start()
     theirs.close()
     return process, ours

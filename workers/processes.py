@@ -72,7 +72,8 @@ class ProcessCrew:
         """Start a process for each of these names, on other nodes than those, if there are any."""
         for worker in workers:
             node = self._emptiest(avoid)
-            self._processes[worker], self._connections[worker] = start(_main, worker, node, self._job)
+            arguments = worker, node, self._job
+            self._processes[worker], self._connections[worker] = start(_main, *arguments, name=worker)
             self._node_of[worker] = node
         self._news.append(Placed(workers=tuple(workers)))
 

@@ -80,9 +80,16 @@ class Store:
 
     def get(self, name: str) -> bytes:
         """The whole object."""
+        return bytes(self.get_view(name))
+
+    def get_view(self, name: str) -> memoryview:
+        """The whole object, without a copy."""
         import obstore
 
-        return self._call(name, lambda: bytes(obstore.get(self._client, self._path(name)).bytes()))
+        if self._folder is not None:
+            path = local_path(self.uri) / name
+            return self._call(name, lambda: _read_file(path, 0, path.stat().st_size))
+        return self._call(name, lambda: memoryview(obstore.get(self._client, self._path(name)).bytes()))
 
     def get_range(self, name: str, start: int, length: int, *, etag: str | None = None) -> memoryview:
         """`length` bytes from offset `start`, without a copy; fewer where the object ends earlier.

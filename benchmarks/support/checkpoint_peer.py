@@ -91,7 +91,11 @@ class Saver:
 
     def _writer(self, step: int) -> dcp.StorageWriter:
         where = f"{self._uri}/{step}"
-        return FsspecWriter(where) if where.startswith("s3:") else dcp.FileSystemWriter(where)
+        if not where.startswith("s3:"):
+            return dcp.FileSystemWriter(where)
+        return FsspecWriter(
+            where, default_block_size=1 << 30
+        )  # one PUT: an upload in parts never begins here
 
     def _note(self, done: Future[object], step: int) -> None:
         self.durable[step] = time.time()

@@ -40,11 +40,11 @@ ROWS = {
         Row(
             name="tokens",
             what="windows of 512 tokens, 1 KiB",
-            count=32768,
+            count=98304,
             batch=64,
             target=5.0,
         ),
-        Row(name="opaque", what="bytes, about 100 KB", count=1024, batch=32, target=1.5),
+        Row(name="opaque", what="bytes, about 100 KB", count=3072, batch=32, target=1.5),
         Row(name="jpeg", what="JPEG 500x375, decoded to 224x224", count=640, batch=32, target=1.2),
     )
 }

@@ -14,10 +14,15 @@ _SUSPECT = frozenset({Fault.CRASH, Fault.MEMORY, Fault.INTERNAL})
 
 
 def account(gang: Gang, gone: Gone, outcome: Outcome) -> Step:
-    """Count the loss of a member of a generation; too many of them end the job."""
+    """Count the loss of a member of a generation; too many of them end the job.
+
+    If processes died in one step, in two generations or more, it is the step that is to blame: what kills
+    all who compute it at once uses up the budget before it has been tried often enough to be suspected.
+    """
     gang = _suspect(charge(gang, outcome), gone, outcome)
     if is_over_budget(gang, outcome.fault or Fault.INTERNAL):
-        return end(gang, outcome)
+        again = outcome.fault is Fault.CRASH and len(gang.trouble.culprits) > 1
+        return end(gang, _poisoned(gang, outcome) if again else outcome)
     return end(gang, _poisoned(gang, outcome)) if _is_poison(gang) else (gang, ())
 
 

@@ -17,6 +17,7 @@ class JobState(StrEnum):
     QUEUED = "queued"
     STARTING = "starting"
     RUNNING = "running"
+    STOPPING = "stopping"  # on a server: told to save and stop
     PAUSED = "paused"
     DONE = "done"
     FAILED = "failed"

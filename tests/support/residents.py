@@ -13,9 +13,10 @@ from typing import Any
 
 from workers.blame import describe
 from workers.forks import start
+from workers.numerics.exchange import PeerLost
 from workers.orders import Orders
 from workers.outbox import Outbox
-from workers.protocol import Event, Failed, Membership, Order, TrainJob
+from workers.protocol import Broken, Event, Failed, Membership, Order, TrainJob
 
 #: Ends whatever generation there is; nobody belongs to it.
 _RELEASE = Membership(generation=10**9, workers=(), hosted=(), store="")
@@ -110,6 +111,15 @@ def _train(worker: str, job: TrainJob, orders: Orders, outbox: Outbox) -> None:
         membership = orders.next_membership(after=-1)
         if membership != _RELEASE:
             engine.train(membership)
+    except PeerLost as error:  # as `workers.worker` says it: whoever is the cause says more
+        if not orders.superseded(0):
+            reporter.report(
+                Broken,
+                generation=membership.generation,
+                step=engine.step,
+                begun=engine.begun,
+                message=str(error),
+            )
     except BaseException as error:
         if not orders.superseded(0):  # being released in the middle of a step is no failure
             reporter.report(Failed, **describe(error))

@@ -67,12 +67,14 @@ class Committer:
         noted = {**self._sidecar, "ancestors": before.json()}
         if metrics is not None:
             noted["metrics"] = finite(metrics)
-        manifest = commit(self._store, draft, chunks, parent=self.newest, sidecar=noted)
+        stored = self._catalogue.chunks()
+        sizes = {info.name: info.size for info in stored.values()}
+        manifest = commit(self._store, draft, chunks, parent=self.newest, sidecar=noted, sizes=sizes)
         if manifest.parent == (before.names[0] if before.names else None):
             self._known = manifest, before
         self.newest = manifest
         with suppress(LockstepError):  # what could not be removed now is removed after the next commit
-            prune(self._store, self._keep, catalogue=self._catalogue)
+            prune(self._store, self._keep, catalogue=self._catalogue, chunks=stored)
         return self.newest
 
     def _ancestors(self) -> Ancestors:

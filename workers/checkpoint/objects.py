@@ -80,7 +80,7 @@ def cut_from(tensors: Mapping[str, RawTensor]) -> Callable[[Piece], RawTensor]:
     return lambda piece: _cut(tensors[piece.key], piece)
 
 
-def decode_chunk(data: bytes, record: ChunkRecord) -> Iterator[tuple[Piece, memoryview]]:
+def decode_chunk(data: bytes | memoryview, record: ChunkRecord) -> Iterator[tuple[Piece, memoryview]]:
     """The pieces that a chunk holds, with their bytes.
 
     Raises:
@@ -105,7 +105,7 @@ def read_chunk(store: Store, manifest: Manifest, number: int) -> list[tuple[Piec
     problem = ""
     for _ in range(_READS_MAX):
         try:
-            return list(decode_chunk(store.get(chunk_name(record.sha256)), record))
+            return list(decode_chunk(store.get_view(chunk_name(record.sha256)), record))
         except NotFound:
             raise damaged(store, manifest, record, "is missing") from None
         except ValueError as error:

@@ -57,6 +57,7 @@ def prune(
     grace_seconds: float | None = None,
     protect: Collection[str] = (),
     catalogue: Catalogue | None = None,
+    chunks: Mapping[str, ObjectInfo] | None = None,
     dry_run: bool = False,
 ) -> Pruned:
     """Remove what need not stay: manifests first, then chunks.
@@ -71,10 +72,12 @@ def prune(
             old; leave all of them alone if not given.
         protect: hashes of chunks that stay in any case.
         catalogue: of this store, if the caller has one.
+        chunks: those that it listed a moment ago; what has come since is not looked at.
         dry_run: change nothing. This machine's clock then has to do.
     """
     catalogue = catalogue or Catalogue(store)
-    chunks, entries = catalogue.chunks(), catalogue.entries()
+    chunks = catalogue.chunks() if chunks is None else chunks
+    entries = catalogue.entries()
     before = -math.inf
     if grace_seconds is not None and (chunks or store.unfinished(before=math.inf)):
         before = (time.time() if dry_run else store_time(store)) - grace_seconds

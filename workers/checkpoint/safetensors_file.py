@@ -85,7 +85,7 @@ def read_header(head: bytes | memoryview, file_bytes: int) -> dict[str, tuple[Te
     return found
 
 
-def decode(data: bytes) -> dict[str, RawTensor]:
+def decode(data: bytes | memoryview) -> dict[str, RawTensor]:
     """Tensors by key, as views into `data`.
 
     Raises:
@@ -94,7 +94,7 @@ def decode(data: bytes) -> dict[str, RawTensor]:
     try:
         (length,) = _LENGTH.unpack_from(data)
         body = _LENGTH.size + length
-        table = json.loads(data[_LENGTH.size : body])
+        table = json.loads(bytes(data[_LENGTH.size : body]))
         table.pop("__metadata__", None)
         return {key: _tensor(memoryview(data)[body:], entry) for key, entry in table.items()}
     except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -104,6 +104,7 @@ def commit(
     parent: Manifest | None,
     *,
     sidecar: Mapping[str, Json] | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Manifest:
     """The second phase, once every worker has acknowledged: the manifest's presence is the commit.
 
@@ -113,6 +114,7 @@ def commit(
         chunks: the records of all chunks by number, from all workers.
         parent: the checkpoint that training came from; None at the start of a job.
         sidecar: what varies between runs (time, workers, hosts), for people.
+        sizes: of the chunks that are stored, by name, if the caller has just asked.
 
     Returns:
         The manifest that is committed now: ours, or an equal one of another attempt.
@@ -122,7 +124,7 @@ def commit(
         AccessError, UnreachableError: the store refused or is gone; asking again is safe.
     """
     manifest = Manifest.parse(Manifest.compose(draft, chunks, parent).to_bytes())
-    check_present(store, manifest, chunk_sizes(store))
+    check_present(store, manifest, chunk_sizes(store) if sizes is None else sizes)
     try:
         store.create(manifest_name(manifest.step), manifest.to_bytes())
     except AlreadyExists:

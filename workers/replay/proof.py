@@ -166,7 +166,7 @@ class Proof:
         children: list[_Child] = []
         try:
             for rank in range(self._workers):
-                process, connection = start(main, self._task(rank))
+                process, connection = start(main, self._task(rank), name=f"worker-{rank}")
                 children.append(_Child(process=process, connection=connection))
             yield children
         finally:

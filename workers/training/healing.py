@@ -109,7 +109,7 @@ def _take(exchange: Exchange, replica: Replica, source: int) -> None:
         key: RawTensor(dtype=dtype, shape=tuple(shape), data=flats[key].numpy().data)
         for key, (dtype, shape, _) in about["tensors"].items()
     }
-    replica.adopt(tensors, about["scalars"], about["step"])
+    replica.adopt(tensors, about["scalars"], about["step"], own=True)
 
 
 def _batches(flats: Iterable[Tensor]) -> Iterator[list[Tensor]]:

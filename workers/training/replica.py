@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -126,15 +127,23 @@ class Replica:
                 f"state that cannot be saved: {error}", fix="keep numbers, strings, lists, dicts and tensors"
             ) from error
 
-    def adopt(self, tensors: Mapping[str, RawTensor], scalars: Mapping[str, Any], step: int) -> None:
+    def adopt(
+        self, tensors: Mapping[str, RawTensor], scalars: Mapping[str, Any], step: int, *, own: bool = False
+    ) -> None:
         """Take over a saved state, in place.
+
+        Args:
+            tensors: all of them, by key.
+            scalars: all else.
+            step: after how many steps it is the state.
+            own: each tensor's bytes are in memory that is nobody else's and may be kept.
 
         Raises:
             CheckpointError: its tensors are not those of this recipe.
         """
         _check_same_tensors(self._fixed(), tensors)
         self.fill({key: raw for key, raw in tensors.items() if not key.startswith("optimizer/")})
-        self._adopt_optimizer(tensors, plain.decode(dict(scalars)))
+        self._adopt_optimizer(tensors, plain.decode(dict(scalars)), own)
         self.step = step
 
     def fill(self, tensors: Mapping[str, RawTensor]) -> None:
@@ -142,14 +151,16 @@ class Replica:
         own = self._fixed()
         with torch.no_grad():
             for key, raw in tensors.items():
-                own[key].copy_(from_raw(raw))
+                own[key].copy_(view_raw(raw))
 
     def _fixed(self) -> dict[str, Tensor]:
         """The tensors that are there from the start, unlike the optimizer's."""
         model = {f"model/{n}": t for n, t in [*self.model.named_parameters(), *self.model.named_buffers()]}
         return model | {f"extra/{name}": tensor for name, tensor in self.recipe.extra_state().items()}
 
-    def _adopt_optimizer(self, tensors: Mapping[str, RawTensor], scalars: Mapping[str, Any]) -> None:
+    def _adopt_optimizer(
+        self, tensors: Mapping[str, RawTensor], scalars: Mapping[str, Any], own: bool
+    ) -> None:
         slots = {name: dict(values) for name, values in scalars["optimizer_slots"].items()}
         by_name = {name: parameter for parameter, name in self._names.items()}
         counts_on_cpu = {  # where torch keeps step counts, unless asked otherwise
@@ -161,7 +172,7 @@ class Replica:
         for key, raw in tensors.items():
             if key.startswith("optimizer/"):
                 name, slot = key.removeprefix("optimizer/").rsplit("/", 1)
-                value, parameter = from_raw(raw), by_name[name]
+                value, parameter = view_raw(raw) if own else from_raw(raw), by_name[name]
                 if slot not in _COUNTS or name not in counts_on_cpu:
                     value = _laid_out_like(parameter, value)
                 slots.setdefault(name, {})[slot] = value
@@ -210,10 +221,20 @@ def octets(tensor: Tensor) -> Tensor:
 
 def from_raw(raw: RawTensor) -> Tensor:
     """A fresh CPU tensor with a copy of these bytes."""
-    if not len(raw.data):
-        return torch.empty(raw.shape, dtype=_TORCH_DTYPES[raw.dtype])
-    flat = torch.frombuffer(bytearray(raw.data), dtype=torch.uint8)
-    return flat.view(_TORCH_DTYPES[raw.dtype]).reshape(raw.shape).clone()
+    flat = torch.empty(len(raw.data), dtype=torch.uint8)
+    flat.numpy()[:] = np.frombuffer(raw.data, dtype=np.uint8)
+    return _as_tensor(flat, raw)
+
+
+def view_raw(raw: RawTensor) -> Tensor:
+    """A CPU tensor of these bytes; it shares their memory if that may be written to."""
+    if raw.data.readonly or not len(raw.data):
+        return from_raw(raw)
+    return _as_tensor(torch.frombuffer(raw.data, dtype=torch.uint8), raw)
+
+
+def _as_tensor(flat: Tensor, raw: RawTensor) -> Tensor:
+    return flat.view(_TORCH_DTYPES[raw.dtype]).reshape(raw.shape)
 
 
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
@@ -223,6 +244,8 @@ def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
     """
     if value.shape != parameter.shape:
         return value.to(parameter.device)
+    if value.device == parameter.device and value.stride() == parameter.stride():
+        return value
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from workers.checkpoint.layout import Chunk, assign
-from workers.checkpoint.load import read_tensors
 from workers.checkpoint.manifest import Manifest
 from workers.checkpoint.objects import in_parallel, read_chunk
 from workers.checkpoint.tensors import RawTensor
@@ -20,14 +19,13 @@ _TAG = 4
 
 
 def read_together(exchange: Exchange, store: Store, manifest: Manifest) -> dict[str, RawTensor]:
-    """All tensors of a checkpoint by key; each chunk is fetched by one member. All members call this at once.
+    """All tensors of a checkpoint by key, each in memory of its own; each chunk is fetched by one member. All
+    members call this at once.
 
     Raises:
         CheckpointError: a chunk of this member's share is missing or altered.
         PeerLost: a member is gone, or could not read its share.
     """
-    if exchange.world == 1:
-        return read_tensors(store, manifest)
     flats = {key: torch.empty(spec.nbytes, dtype=torch.uint8) for key, spec in manifest.tensors.items()}
     chunks = [Chunk(pieces=it.pieces, nbytes=it.size, frozen=False) for it in manifest.chunks]
     shares = assign(chunks, exchange.world)

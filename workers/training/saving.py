@@ -84,7 +84,8 @@ class Checkpoints:
             raise RuntimeError("a job without checkpoints cannot resume")
         manifest = read_manifest(self._store, step)
         check_resume(manifest, JobFacts.of(self._job, self._fingerprint()))
-        self._replica.adopt(read_together(exchange, self._store, manifest), manifest.scalars, step)
+        tensors = read_together(exchange, self._store, manifest)
+        self._replica.adopt(tensors, manifest.scalars, step, own=True)
         self._intact = {chunk.sha256 for chunk in manifest.chunks}
 
     def begin(self, membership: Membership) -> None:

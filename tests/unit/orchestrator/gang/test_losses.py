@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.gang import Ended, Gang, Outcome, Policy
 from orchestrator.gang.commands import Form, Hire
-from orchestrator.gang.events import CommitFailed, RecallFailed, Resize, Tick
+from orchestrator.gang.events import CommitFailed, Recalled, RecallFailed, Resize, Tick
 from orchestrator.gang.policy import BUDGETS
 from orchestrator.gang.states import Culprit, Gathering, Recalling, Stage, Trouble, Waiting
 from orchestrator.gang.trouble import backoff, charge
@@ -125,6 +125,17 @@ def test_workers_that_die_together_are_one_piece_of_evidence_also_when_nobody_is
     life.hear(life[1].lost(), life[2].lost())
     assert life.gang.trouble.culprits == before
     assert not isinstance(life.gang.phase, Ended)
+
+
+def test_a_step_that_kills_all_at_once_is_found_before_the_budget_for_crashes_is_blamed():
+    life = training(4, step=7, saves=True, budgets={Fault.CRASH: 6}, poison_nodes=99)
+    life.hear(*(life[number].lost(by_itself=False) for number in range(4)))
+    life.hear(Recalled(step=None))
+    life.ready(4, 5, 6, 7)
+    life.formed(0)
+    life.step(7)
+    life.hear(*(life[number].lost(by_itself=False) for number in range(4, 8)))
+    assert (life.outcome.fault, life.outcome.step) == (Fault.POISON, 8)
 
 
 def test_a_step_in_between_shows_that_the_one_before_was_not_the_cause():

@@ -101,8 +101,8 @@ def test_what_is_equal_by_its_hash_is_not_read(tmp_path, monkeypatch) -> None:
     first = save(store, specs, 1)
     second = save(store, specs, 2, first)
     read = []
-    get = Store.get
-    monkeypatch.setattr(Store, "get", lambda self, name: read.append(name) or get(self, name))
+    get = Store.get_view
+    monkeypatch.setattr(Store, "get_view", lambda self, name: read.append(name) or get(self, name))
     found = compare(CheckpointSide(store, first), CheckpointSide(store, second))
     assert [difference.key for difference in found.tensors] == ["model/a"]
     assert found.read_bytes == 2 * specs["model/a"].nbytes

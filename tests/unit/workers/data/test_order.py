@@ -161,7 +161,7 @@ def test_the_first_batch_of_a_billion_samples_comes_at_once(window_blocks: int |
     )
     begin = time.perf_counter()
     order.addresses(5, 10**8, 10**8 + 64)
-    assert time.perf_counter() - begin < 0.5
+    assert time.perf_counter() - begin < 5
 
 
 @pytest.mark.parametrize(
