@@ -115,16 +115,36 @@ def explain(tx: Transaction, world: World, reasons: Mapping[str, Mapping[str, An
     return len(changed)
 
 
-def explanations(plan: Plan, waiting: Iterable[JobRecord]) -> dict[str, Mapping[str, Any]]:
-    """What a plan says to each job that waits; jobs that share a reason share what is made of it."""
+def explanations(
+    plan: Plan, waiting: Iterable[JobRecord], resting: Mapping[str, float]
+) -> dict[str, Mapping[str, Any]]:
+    """What is to be said to each job that waits; jobs that share a reason share what is made of it.
+
+    Args:
+        resting: jobs whose start failed, and until when they are left alone.
+    """
     made: dict[int, Mapping[str, Any]] = {}
     found: dict[str, Mapping[str, Any]] = {}
     for record in waiting:
         reason = plan.explain.get(record.id)
         if reason is not None:
-            found[record.id] = made.setdefault(id(reason), explanation(reason))
+            if id(reason) not in made:
+                made[id(reason)] = explanation(reason)
+            found[record.id] = made[id(reason)]
+        elif record.id in resting:
+            found[record.id] = _rests(record, resting[record.id])
     return found
 
 
 def _facts(reason: Reason, for_job: str | None) -> dict[str, Any]:
     return {"code": reason.code.value, "facts": dict(reason.facts), "for_job": for_job}
+
+
+def _rests(record: JobRecord, until: float) -> Mapping[str, Any]:
+    return {
+        "code": "start_failed",
+        "sentence": f"its last start failed: {record.reason}",
+        "facts": {"attempt": record.attempt},
+        "remedy": "nothing, if that passes: it is tried again",
+        "eta": float(round(until)),
+    }

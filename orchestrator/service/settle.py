@@ -70,6 +70,8 @@ def heard(record: JobRecord, report: Seen | Over | Missing | NotStarted) -> Move
             return Move(
                 after=JobState.QUEUED, cause="lost", reason=report.why, who="supervisor", resumes=True
             )
+        case Missing():
+            return Move(after=JobState.QUEUED, cause="start_failed", reason=report.why, resumes=True)
         case NotStarted(passing=True) if record.intent is Intent.RUN:
             return _again(record, report.message)
         case NotStarted():
@@ -86,11 +88,10 @@ def rejected(sentence: str) -> Move:
     return Move(after=JobState.FAILED, cause="rejected", reason=sentence, who="scheduler", outcome=outcome)
 
 
-def _again(record: JobRecord, message: str) -> Move | None:
-    after = JobState.QUEUED
+def _again(record: JobRecord, message: str) -> Move:
     if record.state is JobState.STOPPING:
         return _stopped(record, message)
-    return Move(after=after, cause="start_failed", reason=message)
+    return Move(after=JobState.QUEUED, cause="start_failed", reason=message)
 
 
 def _over(record: JobRecord, outcome: Outcome) -> Move:
