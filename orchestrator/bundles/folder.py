@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.bundles.archive import Entry, leads_out, name_problem
 from orchestrator.bundles.ignore import LOCKSTEPIGNORE, Ignore
-from orchestrator.bundles.limits import Limits
 from orchestrator.bundles.secrets import suspicious_content, suspicious_folder, suspicious_name
+from workers.bundles.archive import Entry, leads_out, name_problem
+from workers.bundles.limits import Limits
 from workers.errors import AccessError, InputError
 
 #: Never part of a job, whatever an ignore file says: histories, caches, and what a package manager makes.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.bundles.limits import LIMITS, Limits
 from orchestrator.bundles.pack import Bundle
-from orchestrator.bundles.unpack import verify
+from workers.bundles.limits import LIMITS, Limits
+from workers.bundles.unpack import verify
 from workers.errors import InputError
 from workers.storage import AlreadyExists, NotFound, Store
 

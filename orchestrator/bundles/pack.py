@@ -6,9 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.bundles.archive import encode
 from orchestrator.bundles.folder import look_through, read
-from orchestrator.bundles.limits import LIMITS, Limits
+from workers.bundles.archive import encode
+from workers.bundles.limits import LIMITS, Limits
 
 
 @dataclass(frozen=True, kw_only=True)

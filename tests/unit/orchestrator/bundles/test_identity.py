@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.bundles import keep, pack, unpack, verify
-from orchestrator.bundles.archive import Entry, decode, encode
 from orchestrator.bundles.kept import bundle_name, fetch, is_stored
-from orchestrator.bundles.limits import LIMITS
 from tests.support.bundle_trees import contents, trees, write
+from workers.bundles.archive import Entry, decode, encode
+from workers.bundles.limits import LIMITS
 from workers.errors import InputError
 from workers.storage import Store
 

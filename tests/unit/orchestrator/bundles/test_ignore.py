@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.bundles import pack
-from orchestrator.bundles.archive import decode
-from orchestrator.bundles.limits import LIMITS
+from workers.bundles.archive import decode
+from workers.bundles.limits import LIMITS
 
 
 def _names(folder: Path) -> set[str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.bundles import Limits, pack
-from orchestrator.bundles.archive import decode
-from orchestrator.bundles.limits import LIMITS
+from workers.bundles.archive import decode
+from workers.bundles.limits import LIMITS
 from workers.errors import AccessError, InputError
 
 KEY = b"-----BEGIN OPENSSH " + b"PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEA\n"

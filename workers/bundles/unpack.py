@@ -11,8 +11,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from orchestrator.bundles.archive import BadArchive, Entry, decode
-from orchestrator.bundles.limits import LIMITS, Limits
+from workers.bundles.archive import BadArchive, Entry, decode
+from workers.bundles.limits import LIMITS, Limits
 from workers.errors import AccessError, InputError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

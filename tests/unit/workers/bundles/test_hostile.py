@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.bundles import Limits, unpack, verify
-from orchestrator.bundles.archive import BadArchive, Entry, encode
+from workers.bundles.archive import BadArchive, Entry, encode
+from workers.bundles.limits import Limits
+from workers.bundles.unpack import unpack, verify
 from workers.errors import InputError
 
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from orchestrator.bundles.limits import Limits
+from workers.bundles.limits import Limits
 from workers.errors import InputError
 
 _NAME_BYTES_MAX = 255  # of one part of a path, on Linux
