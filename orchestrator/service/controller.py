@@ -77,6 +77,10 @@ class Controller:
             self._stopping.wait(self.took[0])  # planning takes half of the time at most
             self._wake.wait(pause)
 
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock()
+
     def wake(self) -> None:
         """Look now. From any thread."""
         self._wake.set()

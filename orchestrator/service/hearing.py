@@ -110,9 +110,7 @@ class Hearing:
                 Note(kind=e.kind, cause=e.cause, reason=e.reason, who="supervisor", data={**e.data, **at})
                 for e in report.told
             ]
-            tx.events.add_all(
-                [(record.id, note, e.time) for note, e in zip(notes, report.told, strict=True)]
-            )
+            tx.events.add_all([(record.id, note, e.time) for note, e in zip(notes, report.told, strict=True)])
             self.positions[record.id] = report.heard
         due = now - self._viewed.get(record.id, 0.0) >= _VIEW_SECONDS
         if due or isinstance(report, Over):

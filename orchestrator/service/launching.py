@@ -117,4 +117,6 @@ def read_spec(values: Any) -> JobSpec:
         return JobSpec.model_validate_json(json.dumps(values))
     except ValidationError as error:
         loc, what, fix = explain(error.errors()[0])
-        raise InputError(f"{dotted(loc)}: {what}" if loc else what, where="the job's fields", fix=fix) from error
+        raise InputError(
+            f"{dotted(loc)}: {what}" if loc else what, where="the job's fields", fix=fix
+        ) from error

@@ -168,9 +168,7 @@ def staying(rows: Iterable[AllocationRecord]) -> dict[str, int]:
     return {row.node: row.workers - row.leaving for row in rows if row.workers > row.leaving}
 
 
-def having(
-    places: Mapping[str, int], there: Mapping[str, int]
-) -> tuple[dict[str, int], dict[str, int]]:
+def having(places: Mapping[str, int], there: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
     """The allocation of a job that should have these places, and has, or may have, workers there.
 
     Returns:

@@ -74,19 +74,26 @@ class RayExecutor:
 
     Args:
         launcher: begins attempts.
-        wake: called when there is something that should not wait.
     """
 
-    def __init__(self, launcher: Launcher, wake: Callable[[], None]) -> None:
-        self._launcher, self._wake = launcher, wake
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
+        self._wake: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._runs: dict[tuple[str, int], _Run] = {}
         self._ending: set[tuple[str, int]] = set()
         self._reports: list[Report] = []
         self._seen: tuple[float, tuple[ClusterNode, ...]] | None = None
         self._there: set[tuple[str, int]] | None = None
-        self._names: dict[tuple[str, int], str] = {}
         self._answers: SimpleQueue[tuple[_Run, Future[Any]]] = SimpleQueue()
+
+    def begin(self, wake: Callable[[], None]) -> None:
+        """Look and listen from now on.
+
+        Args:
+            wake: called when there is something that should not wait.
+        """
+        self._wake = wake
         for work in (self._watch_cluster, self._listen):
             threading.Thread(target=work, name=work.__name__, daemon=True).start()
 

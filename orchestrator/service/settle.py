@@ -59,9 +59,7 @@ def heard(record: JobRecord, report: Seen | Over | Missing | NotStarted) -> Move
         return None
     match report:
         case Seen(running=True) if record.state is JobState.STARTING:
-            return Move(
-                after=JobState.RUNNING, cause="started", reason="its workers train", who="supervisor"
-            )
+            return Move(after=JobState.RUNNING, cause="started", reason="its workers train", who="supervisor")
         case Over():
             return _over(record, report.outcome)
         case Missing() if record.state is JobState.STOPPING:
@@ -98,7 +96,11 @@ def _over(record: JobRecord, outcome: Outcome) -> Move:
     if outcome.done:
         facts = {"exit_code": 0, "fault": None, "message": ""}
         return Move(
-            after=JobState.DONE, cause="done", reason="it has done its last step", who="supervisor", outcome=facts
+            after=JobState.DONE,
+            cause="done",
+            reason="it has done its last step",
+            who="supervisor",
+            outcome=facts,
         )
     if outcome.fault is None:
         if record.intent is Intent.RUN and not outcome.stopped:  # somebody told the supervisor itself

@@ -73,9 +73,7 @@ class World:
         if record.state not in HOLDING:
             self.rows.pop(record.id, None)
 
-    def hold(
-        self, tx: Transaction, job: str, workers: Mapping[str, int], leaving: Mapping[str, int]
-    ) -> bool:
+    def hold(self, tx: Transaction, job: str, workers: Mapping[str, int], leaving: Mapping[str, int]) -> bool:
         """Write what a job holds; whether that is another thing than before."""
         rows = tuple(
             AllocationRecord(job=job, node=node, workers=count, leaving=leaving.get(node, 0))

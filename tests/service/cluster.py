@@ -246,9 +246,7 @@ class ModelExecutor:
         if supervisor.outcome is not None:
             self._over.add(key)
             return Over(outcome=supervisor.outcome, **common)
-        held = {
-            node: max(count, supervisor.places.get(node, 0)) for node, count in supervisor.held.items()
-        }
+        held = {node: max(count, supervisor.places.get(node, 0)) for node, count in supervisor.held.items()}
         return Seen(running=supervisor.running, held=held, heeded=supervisor.heeded, **common)
 
     def _meet(self, key: tuple[str, int]) -> None:
