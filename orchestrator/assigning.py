@@ -1,4 +1,5 @@
-"""From a job whose input is checked to what its supervisor is told: the same for `lockstep run` and a server."""
+"""From a job whose input is checked to what its supervisor is told: the same for `lockstep run` and a
+server."""
 
 from __future__ import annotations
 

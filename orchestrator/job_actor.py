@@ -49,7 +49,8 @@ class Assignment:
         workers: how many it should have, and
         places: how many of them on each node; None where the cluster chooses.
         number: of the order that says so; see `Resize`.
-        tag: tells a server's supervisors of one job apart, and from that of `lockstep run`. One that has a tag
+        tag: tells a server's supervisors of one job apart, and from that of `lockstep run`. One that has a
+        tag
             is there until it is dismissed.
         each: the resources of one worker.
         standby: keep processes ready that can replace workers.

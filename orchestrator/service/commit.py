@@ -1,4 +1,5 @@
-"""Writes down what was decided: each change of a job with its event, its allocation and what it has had so far."""
+"""Writes down what was decided: each change of a job with its event, its allocation and what it has had so
+far."""
 
 from __future__ import annotations
 
@@ -91,12 +92,15 @@ def _write(tx: Transaction, world: World, action: Action, now: float) -> None:
 
 def _start(tx: Transaction, world: World, record: JobRecord, places: Mapping[str, int], now: float) -> None:
     count = sum(places.values())
+    reason = (
+        f"{count} worker{'' if count == 1 else 's'} on {len(places)} node{'' if len(places) == 1 else 's'}"
+    )
     moved = tx.jobs.move(
         record,
         JobState.STARTING,
         now=now,
         cause="plan",
-        reason=f"{count} worker{'s' if count > 1 else ''} on {len(places)} node{'s' if len(places) > 1 else ''}",
+        reason=reason,
         who=_SCHEDULER,
         data={"places": dict(places)},
         attempt=record.attempt + 1,

@@ -1,7 +1,8 @@
 """The control loop: observe → decide → commit → act → report.
 
-Everything that counts is in the database before anything is done about it, and orders say what should be. So the
-loop can be killed at any point: who comes after it reads the same records, and gives the same orders again.
+Everything that counts is in the database before anything is done about it, and orders say what should be. So
+the loop can be killed at any point: who comes after it reads the same records, and gives the same orders
+again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Begins an attempt of a job: its folder unpacked, its data resolved, its checkpoints looked at, its supervisor started.
+"""Begins an attempt of a job: its folder unpacked, its data resolved, its checkpoints looked at, its
+supervisor started.
 
-All of it may take long and may fail, so it is done beside the control loop. Nothing of the job's own runs here.
+All of it may take long and may fail, so it is done beside the control loop. Nothing of the job's own runs
+here.
 """
 
 from __future__ import annotations

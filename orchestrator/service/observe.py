@@ -46,8 +46,8 @@ def job_of(record: JobRecord, workers: int) -> Job:
         record: in one of `STATES`.
         workers: how many it has now, those that leave not counted.
 
-    One at work that has fewer workers than its minimum, since a node is gone or its owner wants more of them, goes
-    on with those that it has, and gets more as soon as nobody else needs the room.
+    One at work that has fewer workers than its minimum, since a node is gone or its owner wants more of them,
+    goes on with those that it has, and gets more as soon as nobody else needs the room.
     """
     spec = record.submission.spec
     each: Mapping[str, Any] = spec.get("workers") or {}

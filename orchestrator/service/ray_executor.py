@@ -1,8 +1,8 @@
 """Runs jobs on a Ray cluster: finds or starts their supervisors, tells them, hears them.
 
-Each attempt is dealt with in a thread of its own for as long as it takes, one thing after the other; answers of
-all supervisors are heard in one thread, and the cluster is looked at in another. So a sick job, or a Ray that
-does not answer, keeps nobody else waiting.
+Each attempt is dealt with in a thread of its own for as long as it takes, one thing after the other; answers
+of all supervisors are heard in one thread, and the cluster is looked at in another. So a sick job, or a Ray
+that does not answer, keeps nobody else waiting.
 """
 
 from __future__ import annotations

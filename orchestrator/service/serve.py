@@ -1,7 +1,7 @@
 """`lockstep serve`: the database, the control loop in a thread, and the API in the main thread.
 
-Everything that runs belongs to the cluster: when the server ends, or is killed, jobs go on, and the next server
-finds them.
+Everything that runs belongs to the cluster: when the server ends, or is killed, jobs go on, and the next
+server finds them.
 """
 
 from __future__ import annotations

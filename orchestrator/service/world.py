@@ -1,4 +1,5 @@
-"""What the control loop works on: the live jobs, what they hold, and what it remembers, as of one transaction."""
+"""What the control loop works on: the live jobs, what they hold, and what it remembers, as of one
+transaction."""
 
 from __future__ import annotations
 
@@ -131,7 +132,8 @@ class World:
         return jobs, tuple(nodes), self.draining, self.queues, dict(self.rows), resting
 
     def _look(self) -> None:
-        """Bring the scheduler's view of the jobs up to date; those that have not changed stay the same objects."""
+        """Bring the scheduler's view of the jobs up to date; those that have not changed stay the same
+        objects."""
         known: dict[str, _Known] = {}
         for id, record in self.records.items():
             if record.state not in STATES:

@@ -1,7 +1,8 @@
-"""Lives a server from its seed: the real controller, scheduler and database on a made-up cluster in fake time.
+"""Lives a server from its seed: the real controller, scheduler and database on a made-up cluster in fake
+time.
 
-People submit, resize, pause and cancel; nodes and supervisors die; the database goes away; the server is killed
-between any two effects, and another one comes back.
+People submit, resize, pause and cancel; nodes and supervisors die; the database goes away; the server is
+killed between any two effects, and another one comes back.
 """
 
 from __future__ import annotations
