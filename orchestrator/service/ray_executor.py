@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -61,7 +61,7 @@ class _Run:
     busy: bool = False
     handle: Any = None
     incarnation: str = ""
-    heard: Heard = Heard()
+    heard: Heard = field(default_factory=Heard)
     told: int = -1  # the number of the last order that it was sent
     told_at: float = 0.0
     stopped: bool = False  # it was told to stop

@@ -246,9 +246,9 @@ class Run:
                     raise Violation(f"{name} is lost: {record}")
                 if record.state is JobState.DONE and self.cluster.work[job] > 0.0:
                     raise Violation(f"{name} is {record.state} with {self.cluster.work[job]} to do: {record}")
-                if record.state is JobState.FAILED and job not in self.cluster.failing:
-                    if record.reason != "the store does not answer":
-                        raise Violation(f"{name} failed: {record.reason}")
+                unlucky = record.reason == "the store does not answer" or job in self.cluster.failing
+                if record.state is JobState.FAILED and not unlucky:
+                    raise Violation(f"{name} failed: {record.reason}")
                 if record.intent is Intent.RUN and record.state is JobState.CANCELLED:
                     raise Violation(f"{name} is cancelled, and nobody wanted that")
                 ends[record.state.value] = ends.get(record.state.value, 0) + 1
