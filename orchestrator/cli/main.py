@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from orchestrator.cli import checkpoint, data, jobs, replay, run, verify
+from orchestrator.cli import checkpoint, data, jobs, replay, run, simulate, verify
 from orchestrator.exit_codes import INTERRUPTED
 from workers.errors import LockstepError
 
@@ -23,6 +23,7 @@ for command in (jobs.status, jobs.events, jobs.resize, jobs.drain, jobs.pause, j
 app.command()(jobs.cancel)
 app.command()(replay.replay)
 app.command()(verify.verify)
+app.command()(simulate.simulate)
 app.add_typer(data.app, name="data")
 app.add_typer(checkpoint.app, name="checkpoint")
 

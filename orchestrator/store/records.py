@@ -21,8 +21,8 @@ class Submission:
         key: hand in the same again with the same key, and the same job is returned; unique for each user.
         spec: the job file's fields, checked, as JSON.
         bundle: SHA-256 of the folder that came with it; None if there is none.
-        start: "new" refuses where checkpoints of an earlier run are, "resume" goes on from them, "fresh" removes
-            them.
+        start: "new" refuses where checkpoints of an earlier run are, "resume" goes on from them, "fresh"
+            removes them.
     """
 
     name: str
@@ -48,6 +48,8 @@ class JobRecord:
         min_workers, max_workers: as submitted, or as resized since.
         intent: what its owner wants.
         attempt: counts its starts; part of the names of all that a start brings into being.
+        last_change_at: when it was submitted, started, resized or stopped last.
+        started_at: when it began to run last.
         attained_service: GPU-seconds (CPU-seconds) as of last_change_at; see the scheduler's `Job`.
         reason: why it is in this state, in words: for a failure, what the user has to know.
         view: what was last seen of it, as `JobView.to_json` gives it.
@@ -102,11 +104,12 @@ class EventRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class AllocationRecord:
-    """So many of a job's workers on a node."""
+    """So many of a job's workers on a node. `leaving` of them were told to go."""
 
     job: str
     node: str
     workers: int
+    leaving: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

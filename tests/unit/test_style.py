@@ -52,6 +52,7 @@ RAY_FILES = {
 #: Pure functions of plain data: time comes in with events, seeds are arguments, effects are somebody else's.
 PURE = [
     "orchestrator/gang/",
+    "orchestrator/scheduler/",
     "orchestrator/records/ledger.py",
     "orchestrator/records/pace.py",
     "orchestrator/records/status.py",

@@ -1,0 +1,49 @@
+"""Who did what, or tried to. Written once, never changed."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, insert, select
+
+from orchestrator.store import tables
+from orchestrator.store.records import AuditRecord
+
+
+class Audit:
+    """The audit log in one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(
+        self,
+        *,
+        now: float,
+        who: str,
+        action: str,
+        target: str,
+        address: str,
+        allowed: bool,
+        detail: str = "",
+    ) -> int:
+        """Write an entry; its number. See `AuditRecord`."""
+        values = {
+            "time": now,
+            "who": who,
+            "action": action,
+            "target": target,
+            "address": address,
+            "allowed": allowed,
+            "detail": detail,
+        }
+        number = tables.audit.c.number
+        return int(
+            self._connection.execute(insert(tables.audit).values(values).returning(number)).scalar_one()
+        )
+
+    def page(self, *, before: int | None = None, limit: int = 100) -> list[AuditRecord]:
+        """The `limit` newest entries with a lower number than `before`, newest first."""
+        rows = select(tables.audit)
+        if before is not None:
+            rows = rows.where(tables.audit.c.number < before)
+        found = self._connection.execute(rows.order_by(tables.audit.c.number.desc()).limit(limit))
+        return [AuditRecord(**row._mapping) for row in found]

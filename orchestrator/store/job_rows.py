@@ -1,0 +1,88 @@
+"""Jobs as rows, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any, TypedDict
+
+from sqlalchemy import ScalarSelect, func, select
+
+from orchestrator.records.facts import JobState
+from orchestrator.store import tables
+from orchestrator.store.records import JobRecord, Submission
+from orchestrator.store.states import Intent
+
+_SUBMITTED_SIZES = {"min_workers": "submitted_min_workers", "max_workers": "submitted_max_workers"}
+_OF_SUBMISSION = [field.name for field in fields(Submission) if field.name not in _SUBMITTED_SIZES]
+_OF_RECORD = [field.name for field in fields(JobRecord) if field.name != "submission"]
+
+
+class Changes(TypedDict, total=False):
+    """What can be changed of a job, beside its state; `start` is its submission's. See `JobRecord`."""
+
+    intent: Intent
+    min_workers: int
+    max_workers: int
+    start: str
+    attempt: int
+    attained_service: float
+    last_change_at: float
+    started_at: float | None
+    view: Mapping[str, Any] | None
+    explain: Mapping[str, Any] | None
+    outcome: Mapping[str, Any] | None
+
+
+def of_row(row: Any) -> JobRecord:
+    """The record of a row of `tables.jobs`."""
+    mapping = row._mapping
+    submission = Submission(
+        **{name: mapping[name] for name in _OF_SUBMISSION},
+        **{name: mapping[column] for name, column in _SUBMITTED_SIZES.items()},
+    )
+    values = {name: mapping[name] for name in _OF_RECORD}
+    values["state"] = JobState(values["state"])
+    values["intent"] = Intent(values["intent"])
+    return JobRecord(submission=submission, **values)
+
+
+def to_row(record: JobRecord) -> dict[str, Any]:
+    """The columns of a new job, but for those that the database counts."""
+    submission = record.submission
+    values = {name: getattr(record, name) for name in _OF_RECORD if name != "number"}
+    values |= {name: getattr(submission, name) for name in _OF_SUBMISSION}
+    values |= {column: getattr(submission, name) for name, column in _SUBMITTED_SIZES.items()}
+    return columns(values) | {"change": next_change()}
+
+
+def columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a record's fields as those of its row."""
+    return {
+        name: value.value
+        if isinstance(value, JobState | Intent)
+        else dict(value)
+        if isinstance(value, Mapping)
+        else value
+        for name, value in values.items()
+    }
+
+
+def changed(record: JobRecord, values: Mapping[str, Any]) -> JobRecord:
+    """The record after `columns(values)` were written."""
+    values = dict(values)
+    submission = record.submission
+    if "start" in values:
+        submission = replace(submission, start=values.pop("start"))
+    return replace(record, submission=submission, version=record.version + 1, **values)
+
+
+def next_change() -> ScalarSelect[int]:
+    """The number of the change that a statement makes; there is one writer at a time."""
+    others = tables.jobs.alias()
+    return select(func.coalesce(func.max(others.c.change), 0) + 1).scalar_subquery()
+
+
+def numbered(record: JobRecord, number: int) -> JobRecord:
+    """With the number that the database gave."""
+    return replace(record, number=number)

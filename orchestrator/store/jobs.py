@@ -1,0 +1,257 @@
+"""Jobs: handed in, looked up, moved from state to state. Each change is written with its event."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Unpack
+
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, insert, select, update
+
+from orchestrator.records.facts import JobState
+from orchestrator.store import job_rows, tables
+from orchestrator.store.events import Events, Note
+from orchestrator.store.job_rows import Changes
+from orchestrator.store.queues import Queues
+from orchestrator.store.records import JobRecord, Submission
+from orchestrator.store.states import ENDED, HOLDING, LEGAL, Intent, check
+from orchestrator.store.submitting import first_record, refuse_another_job, refuse_taken_name
+from orchestrator.store.wishes import wish
+from workers.errors import InputError
+from workers.patterns import nearest
+
+_NAMES_MAX = 1000  # how many of the newest jobs a misspelt name is compared with
+_JOBS = tables.jobs.c
+
+
+class Stale(Exception):
+    """The job has changed since its record was read: read it again, and decide again."""
+
+
+class Jobs:
+    """The jobs in one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._events = Events(connection)
+
+    # --- for everybody ---
+
+    def get(self, ref: str) -> JobRecord:
+        """A job by its id, or by its name: of those of one name the live one, else the newest.
+
+        Raises:
+            InputError: there is none; the nearest name is told.
+        """
+        found = self._first(_JOBS.id == ref) or self._live(ref)
+        found = found or self._first(_JOBS.name == ref, newest_first=True)
+        if found is not None:
+            return found
+        rows = self._connection.scalars(select(_JOBS.name).order_by(_JOBS.number.desc()).limit(_NAMES_MAX))
+        raise InputError(
+            f"there is no job {ref!r}{nearest(ref, set(rows))}",
+            where="job",
+            fix="give a name or an id that `lockstep jobs` lists",
+        )
+
+    def page(
+        self,
+        *,
+        states: Collection[JobState] | None = None,
+        queues: Collection[str] | None = None,
+        user: str | None = None,
+        limit: int = 100,
+        before: int | None = None,
+    ) -> list[JobRecord]:
+        """The `limit` newest jobs of which all that is given holds, newest first.
+
+        Args:
+            states, queues: only jobs in one of these; None is all, and empty none.
+            user: only theirs.
+            before: only jobs with a lower number: the last one's of the page before.
+        """
+        rows = select(tables.jobs)
+        if states is not None:
+            rows = rows.where(_JOBS.state.in_([state.value for state in states]))
+        if queues is not None:
+            rows = rows.where(_JOBS.queue.in_(list(queues)))
+        if user is not None:
+            rows = rows.where(_JOBS.user == user)
+        if before is not None:
+            rows = rows.where(_JOBS.number < before)
+        return self._records(rows.order_by(_JOBS.number.desc()).limit(limit))
+
+    def count_by_state(self) -> dict[JobState, int]:
+        """How many jobs are in each state; all states are there."""
+        rows = self._connection.execute(select(_JOBS.state, func.count()).group_by(_JOBS.state))
+        counts = dict(rows.tuples().all())
+        return {state: counts.get(state.value, 0) for state in JobState}
+
+    def submit(self, submission: Submission, now: float) -> tuple[JobRecord, bool]:
+        """Hand in a job; its record, and whether it is a new one.
+
+        The same user's same key leads to the job that came with it first, whatever has become of it.
+
+        Raises:
+            InputError: another job came with this key, a live job has this name, there is no such queue, or
+                it cannot have so many workers.
+        """
+        if submission.key is not None:
+            mine = (_JOBS.user == submission.user) & (_JOBS.key == submission.key)
+            if (known := self._first(mine)) is not None:
+                refuse_another_job(known, submission)
+                return known, False
+        if (taken := self._live(submission.name)) is not None:
+            refuse_taken_name(taken)
+        Queues(self._connection).get(submission.queue)
+        record = first_record(submission, now)
+        row = insert(tables.jobs).values(job_rows.to_row(record)).returning(_JOBS.number)
+        number = self._connection.execute(row).scalar_one()
+        self._events.add(
+            record.id,
+            Note(kind="submitted", cause="user", who=submission.user),
+            now=now,
+            after=record.state,
+        )
+        return job_rows.numbered(record, number), True
+
+    def wish(
+        self,
+        ref: str,
+        *,
+        who: str,
+        now: float,
+        intent: Intent | None = None,
+        min_workers: int | None = None,
+        max_workers: int | None = None,
+    ) -> JobRecord:
+        """Note what somebody wants of a job, see `orchestrator.store.wishes`; the control loop acts on it.
+
+        Raises:
+            InputError: it makes no sense, or there is no such job.
+        """
+        record = self.get(ref)
+        changes, notes = wish(
+            record, who=who, intent=intent, min_workers=min_workers, max_workers=max_workers
+        )
+        for note in notes:
+            self._events.add(record.id, note, now=now)
+        return self._update(record, dict(changes)) if changes else record
+
+    # --- for the control loop, which alone moves jobs ---
+
+    def live(self) -> list[JobRecord]:
+        """All that are not over, in the order of their numbers."""
+        return self._records(select(tables.jobs).where(_JOBS.ended_at.is_(None)).order_by(_JOBS.number))
+
+    def changed_since(self, change: int) -> tuple[list[JobRecord], int]:
+        """Jobs that came or changed after a change, in the order of their latest ones; the last one's number.
+
+        See `orchestrator.store.mirror`, which keeps the live ones in memory.
+
+        Args:
+            change: what this returned last; 0 gives all jobs there ever were.
+        """
+        rows = self._connection.execute(
+            select(tables.jobs).where(_JOBS.change > change).order_by(_JOBS.change)
+        ).all()
+        return [job_rows.of_row(row) for row in rows], rows[-1].change if rows else change
+
+    def newest_change(self) -> int:
+        """The number of the last change of any job; 0 before the first."""
+        return self._connection.scalar(select(func.max(_JOBS.change))) or 0
+
+    def move(
+        self,
+        record: JobRecord,
+        after: JobState,
+        *,
+        now: float,
+        cause: str,
+        reason: str,
+        who: str,
+        data: Mapping[str, Any] | None = None,
+        **changes: Unpack[Changes],
+    ) -> JobRecord:
+        """Take a job to another state, with an event of kind "state".
+
+        Sets last_change_at, started_at when it begins to run, and ended_at when it ends, and drops its
+        allocation when it comes to hold none. What it got of the cluster until now is the caller's to charge.
+
+        Args:
+            record: as it was read last; its version must be the stored one.
+            cause, reason, who, data: for the event; `reason` becomes the record's as well.
+            changes: what else changes with it.
+
+        Raises:
+            Illegal: there is no such transition (`states.LEGAL`).
+            Stale: the job has changed since.
+        """
+        if after not in LEGAL[record.state]:
+            check(record.id, record.state, after, self._events.story(record.id))
+        values: dict[str, Any] = {"last_change_at": now, **changes, "state": after, "reason": reason}
+        if after is JobState.RUNNING:
+            values.setdefault("started_at", now)
+        if after in ENDED:
+            values["ended_at"] = now
+        moved = self._update(record, values)
+        if after not in HOLDING:
+            self._connection.execute(tables.allocations.delete().where(tables.allocations.c.job == record.id))
+        note = Note(kind="state", cause=cause, reason=reason, who=who, data=data or {})
+        self._events.add(record.id, note, now=now, before=record.state, after=after)
+        return moved
+
+    def change(
+        self,
+        record: JobRecord,
+        *,
+        now: float,
+        event: Note | None = None,
+        reason: str | None = None,
+        **changes: Unpack[Changes],
+    ) -> JobRecord:
+        """Change a job without moving it; `now` is the event's time.
+
+        Raises:
+            Stale: the job has changed since its record was read.
+        """
+        values: dict[str, Any] = dict(changes)
+        if reason is not None:
+            values["reason"] = reason
+        if event is not None:
+            self._events.add(record.id, event, now=now)
+        return self._update(record, values) if values else record
+
+    def explain(self, reasons: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Set `explain` of many jobs at once, by id, whatever their versions; without events."""
+        if not reasons:
+            return
+        rows = [{"of": id, "why": None if why is None else dict(why)} for id, why in reasons.items()]
+        statement = (
+            update(tables.jobs)
+            .where(_JOBS.id == bindparam("of"))
+            .values(
+                explain=bindparam("why", type_=tables.Json),
+                version=_JOBS.version + 1,
+                change=job_rows.next_change(),
+            )
+        )
+        self._connection.execute(statement, rows)
+
+    def _update(self, record: JobRecord, values: Mapping[str, Any]) -> JobRecord:
+        same = (_JOBS.id == record.id) & (_JOBS.version == record.version)
+        counted = {"version": _JOBS.version + 1, "change": job_rows.next_change()}
+        row = update(tables.jobs).where(same).values(job_rows.columns(values) | counted)
+        if self._connection.execute(row).rowcount != 1:
+            raise Stale(f"job {record.id} is not at version {record.version} any more")
+        return job_rows.changed(record, values)
+
+    def _live(self, name: str) -> JobRecord | None:
+        return self._first((_JOBS.name == name) & _JOBS.ended_at.is_(None))
+
+    def _first(self, which: ColumnElement[bool], *, newest_first: bool = False) -> JobRecord | None:
+        rows = select(tables.jobs).where(which).limit(1)
+        row = self._connection.execute(rows.order_by(_JOBS.number.desc()) if newest_first else rows).first()
+        return None if row is None else job_rows.of_row(row)
+
+    def _records(self, rows: Select[Any]) -> list[JobRecord]:
+        return [job_rows.of_row(row) for row in self._connection.execute(rows)]

@@ -1,0 +1,98 @@
+"""PostgreSQL, through psycopg 3."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError
+
+from orchestrator.store.backends import BUSY_SECONDS_MAX, READERS_KEPT, READERS_MAX, Backend
+from orchestrator.store.tables import dump_json
+from workers.errors import AccessError, InputError, LockstepError, UnreachableError
+
+#: So that a server that vanished is noticed: libpq's settings, which the URL may set otherwise.
+_CONNECTION = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "application_name": "lockstep",
+}
+#: The advisory lock that whoever writes holds until its transaction ends ("lockstep" in ASCII).
+_WRITERS_LOCK = int.from_bytes(b"lockstep", "big")
+#: SQLSTATEs, or how they begin, of a server that cannot serve us now; none at all if it is gone.
+_TROUBLE = ("08", "25006", "40", "53", "55P03", "57", "58")
+_REFUSALS = (
+    "authentication failed",
+    "pg_hba.conf",
+    "does not exist",
+    "no password supplied",
+    "permission denied",
+)
+
+
+class Postgresql(Backend):
+    """A `Backend`."""
+
+    def __init__(self, url: URL) -> None:
+        name = url.render_as_string(hide_password=True)
+        readers = _engine(url, name, pool_size=READERS_KEPT, max_overflow=READERS_MAX - READERS_KEPT)
+        super().__init__(
+            name,
+            writers=_engine(url, name, pool_size=1, max_overflow=0),
+            readers=readers.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True),
+        )
+
+    def _look(self) -> None:
+        """A connection notices."""
+
+    def _keep_others_out(self, connection: Connection) -> None:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_SECONDS_MAX}s'")
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _WRITERS_LOCK})
+
+    def _known(self, error: DBAPIError) -> LockstepError | None:
+        state: Any = getattr(error.orig, "sqlstate", None)
+        words = str(error.orig).strip().replace("\n", "; ")
+        if state is None and any(refusal in words for refusal in _REFUSALS):
+            return AccessError(
+                f"the database does not let us in: {words}",
+                where=self.name,
+                fix="check user, password and name of the database, and that the user may create tables",
+            )
+        gone = state is None and _is_operational(error)
+        if gone or error.connection_invalidated or (state or "").startswith(_TROUBLE):
+            return UnreachableError(
+                f"the database does not answer: {words}",
+                where=self.name,
+                fix="start it, or look after the network; nothing else has to be started again",
+            )
+        return None
+
+
+def _engine(url: URL, name: str, **pool: int) -> Engine:
+    settings = {setting: value for setting, value in _CONNECTION.items() if setting not in url.query}
+    try:
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            pool_timeout=BUSY_SECONDS_MAX,
+            connect_args=settings,
+            json_serializer=dump_json,
+            json_deserializer=json.loads,
+            **pool,
+        )
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "PostgreSQL needs the package psycopg",
+            where=name,
+            fix="pip install 'lockstep[postgresql]'",
+        ) from error
+
+
+def _is_operational(error: DBAPIError) -> bool:
+    import psycopg
+
+    return isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError)

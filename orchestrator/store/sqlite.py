@@ -1,0 +1,155 @@
+"""SQLite: a file in WAL mode, so that readers and the writer do not wait for one another."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from orchestrator.store.backends import BUSY_SECONDS_MAX, READERS_KEPT, READERS_MAX, Backend
+from orchestrator.store.tables import dump_json
+from workers.errors import AccessError, InputError, LockstepError, UnreachableError
+
+#: How SQLite's names for trouble with the file, not with our SQL, begin.
+_TROUBLE = tuple(
+    f"SQLITE_{name}"
+    for name in ("BUSY", "LOCKED", "CANTOPEN", "IOERR", "FULL", "READONLY", "PROTOCOL", "NOMEM", "PERM")
+)
+_DAMAGE = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
+
+
+class Sqlite(Backend):
+    """A `Backend`."""
+
+    def __init__(self, url: URL) -> None:
+        name = url.render_as_string()
+        if not url.database or url.database == ":memory:" or url.query:
+            raise InputError(
+                "a server's database is a file", where=name, fix="give sqlite:////path/to/file.db"
+            )
+        self._path = Path(url.database).absolute()
+        self._identity = self._create()
+        super().__init__(
+            name,
+            writers=self._engine("BEGIN IMMEDIATE", pool_size=1, max_overflow=0),
+            readers=self._engine(
+                "BEGIN", "query_only = ON", pool_size=READERS_KEPT, max_overflow=READERS_MAX - READERS_KEPT
+            ),
+        )
+        with self.translated():
+            self._enter_wal_mode()
+
+    def _create(self) -> tuple[int, int]:
+        """An empty file for this user alone, unless it is there; which file it is."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            return _identity(self._path)
+        except OSError as error:
+            raise AccessError(
+                f"the database's file cannot be written: {error.strerror}",
+                where=str(self._path),
+                fix="choose another place, or change who may write there",
+            ) from error
+
+    def _look(self) -> None:
+        """SQLite goes on with a file that was removed, and what is written to it is lost: we do not.
+
+        Raises:
+            UnreachableError: the file is not where it was.
+        """
+        try:
+            if _identity(self._path) == self._identity:
+                return
+            what = "another file is where the database was"
+        except OSError as error:
+            what = f"the database's file is gone: {error.strerror}"
+        raise UnreachableError(
+            what, where=str(self._path), fix="put it back, or start the server again with the one to use"
+        )
+
+    def _keep_others_out(self, connection: Connection) -> None:
+        """BEGIN IMMEDIATE has."""
+
+    def _enter_wal_mode(self) -> None:
+        """Stays so in the file. SQLite does not wait for others who look at it: we do."""
+        deadline = time.monotonic() + BUSY_SECONDS_MAX
+        while True:
+            raw = self._connect()
+            try:
+                raw.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.Error as error:
+                if time.monotonic() > deadline or not _code(error).startswith("SQLITE_BUSY"):
+                    raise DBAPIError.instance("PRAGMA journal_mode", None, error, sqlite3.Error) from error
+            finally:
+                raw.close()
+            time.sleep(0.01)
+
+    def _connect(self) -> sqlite3.Connection:
+        raw = sqlite3.connect(
+            f"file:{quote(str(self._path))}?mode=rw",  # never makes a new, empty one
+            uri=True,
+            timeout=BUSY_SECONDS_MAX,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        raw.execute("PRAGMA synchronous = FULL")
+        raw.execute("PRAGMA foreign_keys = ON")
+        return raw
+
+    def _engine(self, begin: str, *pragmas: str, **pool: int) -> Engine:
+        engine = create_engine(
+            "sqlite://",
+            creator=self._connect,
+            poolclass=QueuePool,
+            pool_pre_ping=True,
+            pool_timeout=BUSY_SECONDS_MAX,
+            json_serializer=dump_json,
+            json_deserializer=json.loads,
+            **pool,
+        )
+
+        @event.listens_for(engine, "connect")
+        def configure(raw: sqlite3.Connection, record: Any) -> None:
+            for pragma in pragmas:
+                raw.execute(f"PRAGMA {pragma}")
+
+        @event.listens_for(engine, "begin")
+        def really_begin(connection: Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+        return engine
+
+    def _known(self, error: DBAPIError) -> LockstepError | None:
+        code = _code(error.orig)
+        if code.startswith(_TROUBLE):
+            return UnreachableError(
+                f"the database cannot be used now: {error.orig} ({code})",
+                where=str(self._path),
+                fix="look after its disk and who else uses the file; nothing has to be started again",
+            )
+        if code.startswith(_DAMAGE):
+            return InputError(
+                f"this is no intact SQLite database: {error.orig}",
+                where=str(self._path),
+                fix="give another file, or restore it from a backup",
+            )
+        return None
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    facts = path.stat()
+    return facts.st_dev, facts.st_ino
+
+
+def _code(error: BaseException | None) -> str:
+    return getattr(error, "sqlite_errorname", "")
