@@ -57,6 +57,9 @@ PURE = [
     "orchestrator/records/pace.py",
     "orchestrator/records/status.py",
     "orchestrator/spec/explain.py",
+    "orchestrator/store/records.py",
+    "orchestrator/store/states.py",
+    "orchestrator/store/wishes.py",
     "orchestrator/spec/problems.py",
     "orchestrator/spec/yaml_lines.py",
     "workers/protocol/",
@@ -81,7 +84,10 @@ IMPURE_MODULES = {
 }
 IMPURE_CALLS = {"open", "print", "input", "hash", "id"}  # hash and id differ from process to process
 #: What `lockstep --help` can do without.
-HEAVY = {"torch", "ray", "pyarrow", "pydantic", "numpy", "boto3", "obstore"}
+HEAVY = {
+    *("torch", "ray", "pyarrow", "pydantic", "numpy", "boto3", "obstore"),
+    *("sqlalchemy", "alembic", "psycopg"),
+}
 
 
 @cache
