@@ -121,6 +121,11 @@ def make_server(app: FastAPI, where: Listening, ready: Callable[[], None]) -> uv
     return _Server(config, ready)
 
 
+def host(app: FastAPI, where: Listening, listener: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT, in the main thread; see `make_server`."""
+    make_server(app, where, ready).run(sockets=[listener])
+
+
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)

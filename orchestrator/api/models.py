@@ -60,7 +60,7 @@ class NewJob(Message):
     )
     key: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")] | None = Field(
         default=None,
-        description="Chosen by the caller: whoever hands in the same again with the same key gets the same job.",
+        description="Chosen by the caller: the same, handed in again with the same key, gives the same job.",
     )
     start: Literal["new", "resume", "fresh"] = Field(
         default="new",

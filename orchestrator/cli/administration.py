@@ -46,7 +46,7 @@ def set_queue(
     server: Server = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add a queue, or replace its settings. QUOTA is what it always gets back, LIMIT the most that it may use."""
+    """Add a queue, or replace its settings: a quota it always gets back, a limit it never exceeds."""
     from orchestrator.cli.amounts import amounts
 
     settings: dict[str, Any] = {

@@ -45,7 +45,7 @@ Server = Annotated[
     typer.Option(
         "--server",
         metavar="URL",
-        help="By default LOCKSTEP_SERVER, or the one that you run on this machine. LOCKSTEP_TOKEN lets you in.",
+        help="By default LOCKSTEP_SERVER, or the one that you run here. LOCKSTEP_TOKEN lets you in.",
     ),
 ]
 On = Annotated[

@@ -55,6 +55,9 @@ PURE = [
     "orchestrator/records/ledger.py",
     "orchestrator/records/pace.py",
     "orchestrator/records/status.py",
+    "orchestrator/api/binding.py",
+    "orchestrator/cli/amounts.py",
+    "orchestrator/client/sse.py",
     "orchestrator/spec/explain.py",
     "orchestrator/spec/problems.py",
     "orchestrator/spec/yaml_lines.py",
@@ -80,7 +83,10 @@ IMPURE_MODULES = {
 }
 IMPURE_CALLS = {"open", "print", "input", "hash", "id"}  # hash and id differ from process to process
 #: What `lockstep --help` can do without.
-HEAVY = {"torch", "ray", "pyarrow", "pydantic", "numpy", "boto3", "obstore"}
+HEAVY = {
+    *("torch", "ray", "pyarrow", "pydantic", "numpy", "boto3", "obstore"),
+    *("sqlalchemy", "alembic", "fastapi", "starlette", "uvicorn", "httpx"),
+}
 
 
 @cache

@@ -74,7 +74,7 @@ def summary(here: Here, caller: Viewer) -> models.Summary:
 
 @router.get("/debug/snapshot", responses=fails())
 def snapshot(here: Here, caller: AdminOfAll) -> dict[str, Any]:
-    """What the scheduler saw last; `lockstep debug snapshot` saves it, and it can be planned again elsewhere."""
+    """What the scheduler saw last; it can be planned again elsewhere."""
     return Response(here.needs_control().snapshot(), media_type="application/json")  # type: ignore[return-value]
 
 

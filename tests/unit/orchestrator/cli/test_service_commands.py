@@ -117,7 +117,7 @@ def test_wishes_reach_the_server(server, lockstep):
     assert lockstep("resume", "toy")[0] == 0
     assert lockstep("save", "toy")[0] == 0
     assert lockstep("cancel", "toy", "--json")[:2] == (0, '{"job": "toy"}\n')
-    code, out, _ = lockstep("events", "toy", "--json")
+    out = lockstep("events", "toy", "--json")[1]
     kinds = [json.loads(line)["kind"] for line in out.splitlines()]
     assert kinds == ["submitted", "resize", "resize", "pause", "state", "resume", "cancel"]
     assert "queued → paused" in lockstep("events", "toy")[1]
@@ -203,11 +203,11 @@ def test_a_server_is_looked_after_from_the_command_line(server, lockstep, monkey
         lockstep("queue", "set", "green", "--weight", "2", "--quota", "gpus=8", "--limit", "memory=64")[0]
         == 0
     )
-    code, out, _ = lockstep("queue", "list")
+    out = lockstep("queue", "list")[1]
     row = next(line for line in out.splitlines() if line.startswith("green"))
     assert row.split()[:6] == ["green", "2", "8", "GPUs", "64", "GiB"]
     assert lockstep("queue", "delete", "green")[0] == 0
-    code, out, _ = lockstep(
+    _, out, _ = lockstep(
         "token", "create", "--user", "new", "--role", "viewer", "--queue", "red", "--days", "1", "--json"
     )
     token = json.loads(out)
@@ -256,7 +256,7 @@ def test_without_a_terminal_top_is_one_look(server, lockstep):
 
 
 def test_on_a_terminal_top_is_live_until_q(server):
-    """In a real terminal: it shows what there is, then what is new, leaves at `q`, and leaves it as it was."""
+    """In a real terminal: it shows what there is, then what is new, ends at `q`, and leaves it as it was."""
     import termios
 
     server.submit("first")

@@ -174,9 +174,12 @@ def test_what_the_server_refuses_is_an_error_of_ours_with_its_words(service, use
 
 
 def test_a_wrong_token_is_not_tried_again(service):
-    with serving(service.app) as url, Client(url, "wrong") as ours:
-        with pytest.raises(AccessError, match="not known"):
-            ours.job("toy")
+    with (
+        serving(service.app) as url,
+        Client(url, "wrong") as ours,
+        pytest.raises(AccessError, match="not known"),
+    ):
+        ours.job("toy")
     assert len(service.audit()) == 1
 
 
