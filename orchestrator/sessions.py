@@ -1,8 +1,9 @@
 """Where the jobs of this user on this machine can be reached: a small file for each embedded cluster, and one
 for the server.
 
-`lockstep run` starts a Ray of its own with a token that nobody else knows, and `lockstep serve` lets this user in
-with a token of theirs. Other commands of the same user find them here. The folder belongs to the user alone.
+`lockstep run` starts a Ray of its own with a token that nobody else knows, and `lockstep serve` lets this
+user in with a token of theirs. Other commands of the same user find them here. The folder belongs to the user
+alone.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ from workers.storage import Store
 
 _ABOUT = """\
 Submit jobs, follow them, and say what is wished of them. All but /healthz and this page want a token:
-`Authorization: Bearer TOKEN`. A token has a role (viewer, submitter, admin) and is good for some queues or for all;
-what is in other queues does not exist for it. Every request that fails is answered with
+`Authorization: Bearer TOKEN`. A token has a role (viewer, submitter, admin) and is good for some queues or
+for all; what is in other queues does not exist for it. Every request that fails is answered with
 `{"error": {"what", "where", "fix"}}`."""
 
 

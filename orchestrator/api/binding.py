@@ -40,8 +40,8 @@ def check_bind(host: str, *, tls: bool, behind_tls_proxy: bool, tokens: int) -> 
         return
     if not tls and not behind_tls_proxy:
         fix = (
-            "give --tls-cert and --tls-key, say --behind-tls-proxy if a proxy in front speaks TLS, or listen at "
-            "127.0.0.1"
+            "give --tls-cert and --tls-key, say --behind-tls-proxy if a proxy in front speaks TLS, or listen "
+            "at 127.0.0.1"
         )
         raise InputError("others could read tokens on the network", where=f"--host {host}", fix=fix)
     if not tokens:
@@ -71,6 +71,8 @@ def host_name(header: str) -> str:
 
 
 def is_same_origin(origin: str, host: str) -> bool:
-    """Whether a browser's Origin header names the site that it called by the Host header, whatever the scheme:
-    a proxy may have changed that."""
+    """Whether a browser's Origin header names the site that it called by the Host header.
+
+    The scheme does not count: a proxy may have changed it.
+    """
     return urlsplit(origin).netloc.lower() == host.strip().lower() != ""

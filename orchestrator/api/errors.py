@@ -31,9 +31,7 @@ class Refused(HTTPException):
 class Wrong(HTTPException):
     """A request that cannot be served as it is: nothing that an audit would want to know."""
 
-    def __init__(
-        self, status: int, what: str, *, where: str | None = None, fix: str | None = None
-    ) -> None:
+    def __init__(self, status: int, what: str, *, where: str | None = None, fix: str | None = None) -> None:
         super().__init__(status, what)
         self.what, self.where, self.fix = what, where, fix
 

@@ -54,7 +54,9 @@ def own_token(database: Database, folder: Path, user: str, now: float) -> str:
     if path.exists():
         facts = path.stat()
         if facts.st_uid != os.getuid() or facts.st_mode & 0o077:
-            raise InputError("others can read this token", where=str(path), fix="remove it, and revoke the token")
+            raise InputError(
+                "others can read this token", where=str(path), fix="remove it, and revoke the token"
+            )
         secret = path.read_text().strip()
         with database.reading() as tx:
             if tx.tokens.find(secret, now)[0] is not None:
@@ -98,8 +100,12 @@ def url_of(where: Listening, listener: socket.socket) -> str:
     return f"{'https' if where.tls else 'http'}://{name}:{listener.getsockname()[1]}"
 
 
-def host(app: FastAPI, where: Listening, listener: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT. In the main thread; `ready` is called once requests are answered."""
+def make_server(app: FastAPI, where: Listening, ready: Callable[[], None]) -> uvicorn.Server:
+    """What serves: `run(sockets=[listener])` until SIGTERM or SIGINT, or until its `should_exit` is set.
+
+    Args:
+        ready: called once requests are answered.
+    """
     config = uvicorn.Config(
         app,
         ssl_certfile=where.tls_cert,
@@ -112,7 +118,12 @@ def host(app: FastAPI, where: Listening, listener: socket.socket, ready: Callabl
         timeout_graceful_shutdown=_STOP_SECONDS,
         ws="none",
     )
-    _Server(config, ready).run(sockets=[listener])
+    return _Server(config, ready)
+
+
+def host(app: FastAPI, where: Listening, listener: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT, in the main thread; see `make_server`."""
+    make_server(app, where, ready).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):

@@ -81,9 +81,7 @@ class News:
     over: bool = False
 
 
-def stream(
-    hub: Hub, read: Callable[[int], News], after: int, still: Callable[[], bool]
-) -> StreamingResponse:
+def stream(hub: Hub, read: Callable[[int], News], after: int, still: Callable[[], bool]) -> StreamingResponse:
     """Everything after a number, as it happens, until there will be no more.
 
     Args:

@@ -18,7 +18,9 @@ INTEGER_MAX = 2**31 - 1
 JobRef = Annotated[str, Path(pattern=_SLUG, description="A job's id, or its name.")]
 QueueId = Annotated[str, Path(pattern=_SLUG, description="A queue's name.")]
 TokenId = Annotated[str, Path(pattern=r"^[a-z0-9]{1,32}$", description="A token's id, not its secret.")]
-NodeId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$", description="A node's id or name.")]
+NodeId = Annotated[
+    str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$", description="A node's id or name.")
+]
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the bundle's bytes.")]
 
 #: Parameters of lists.
@@ -58,7 +60,7 @@ class NewJob(Message):
     )
     key: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")] | None = Field(
         default=None,
-        description="Chosen by the caller: whoever hands in the same again with the same key gets the same job.",
+        description="Chosen by the caller: the same, handed in again with the same key, gives the same job.",
     )
     start: Literal["new", "resume", "fresh"] = Field(
         default="new",
@@ -200,7 +202,9 @@ class Limits(Message):
 class QueueSettings(Message):
     """What a queue gets."""
 
-    weight: Annotated[int, Field(ge=1, le=1_000_000)] = Field(default=1, description="Its part of what is shared.")
+    weight: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=1, description="Its part of what is shared."
+    )
     quota: Amounts | None = Field(
         default=None, description="What it always gets back from those who borrow; null: its part by weight."
     )
@@ -251,9 +255,9 @@ class NewToken(Message):
 
     user: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")]
     role: Role = Role.SUBMITTER
-    queues: Annotated[list[Annotated[str, Field(pattern=_SLUG)]], Field(min_length=1, max_length=1000)] | None = (
-        Field(default=None, description="Which it is good for; null for all.")
-    )
+    queues: (
+        Annotated[list[Annotated[str, Field(pattern=_SLUG)]], Field(min_length=1, max_length=1000)] | None
+    ) = Field(default=None, description="Which it is good for; null for all.")
     expires_at: Annotated[float, Field(gt=0, le=1e11, allow_inf_nan=False)] | None = None
 
 

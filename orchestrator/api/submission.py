@@ -24,7 +24,9 @@ def read_spec(values: Mapping[str, Any]) -> JobSpec:
     try:
         text = json.dumps(values, allow_nan=False)
     except ValueError as error:
-        raise Wrong(422, "a number is not finite", where="spec", fix="write NaN and infinities as text") from error
+        raise Wrong(
+            422, "a number is not finite", where="spec", fix="write NaN and infinities as text"
+        ) from error
     try:
         return JobSpec.model_validate_json(text)
     except ValidationError as error:

@@ -6,7 +6,23 @@ import sys
 
 import typer
 
+<<<<<<< HEAD
 from orchestrator.cli import checkpoint, data, jobs, replay, run, simulate, verify
+=======
+from orchestrator.cli import (
+    administration,
+    checkpoint,
+    data,
+    jobs,
+    listing,
+    replay,
+    run,
+    serve,
+    submit,
+    top,
+    verify,
+)
+>>>>>>> e31f932168547c839d1202ab4052bd587aa3fcee
 from orchestrator.exit_codes import INTERRUPTED
 from workers.errors import LockstepError
 
@@ -18,12 +34,22 @@ app = typer.Typer(
     add_completion=True,
 )
 app.command()(run.run)
-for command in (jobs.status, jobs.events, jobs.resize, jobs.drain, jobs.pause, jobs.resume, jobs.save):
+for command in (serve.serve, submit.submit, listing.jobs, jobs.status, listing.logs, jobs.events):
     app.command()(command)
-app.command()(jobs.cancel)
+for command in (listing.explain, jobs.resize, jobs.drain, jobs.pause, jobs.resume, jobs.save, jobs.cancel):
+    app.command()(command)
+for command in (submit.wait, top.top, administration.audit):
+    app.command()(command)
 app.command()(replay.replay)
 app.command()(verify.verify)
+<<<<<<< HEAD
 app.command()(simulate.simulate)
+=======
+app.add_typer(administration.queue, name="queue")
+app.add_typer(administration.token, name="token")
+app.add_typer(administration.node, name="node")
+app.add_typer(administration.debug, name="debug")
+>>>>>>> e31f932168547c839d1202ab4052bd587aa3fcee
 app.add_typer(data.app, name="data")
 app.add_typer(checkpoint.app, name="checkpoint")
 

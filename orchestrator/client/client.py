@@ -1,4 +1,4 @@
-"""`Client().submit("job.yaml")`: the job file is checked here, its folder packed and sent, the job handed in."""
+"""`Client().submit("job.yaml")`: the job file is checked here, its folder packed and sent."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Client:
             notes: what the user should read is appended.
 
         Raises:
-            InputError: the job file is wrong, its folder too large, or its name taken by a job that is not over.
+            InputError: the job file is wrong, its folder too large, or its name taken.
             UnreachableError: the server is away.
         """
         from orchestrator.bundles import pack

@@ -17,14 +17,11 @@ _ENDED = frozenset({"done", "failed", "cancelled"})
 class Job:
     """One job of a server.
 
-    Args:
-        id: or its name.
-
     Attributes:
         id, name: as the server knows it.
 
-    Every method that asks the server raises `InputError` for what it refuses, `AccessError` where the token does
-    not allow it, and `UnreachableError` if it is away for longer than the client's patience.
+    Every method that asks the server raises `InputError` for what it refuses, `AccessError` where the token
+    does not allow it, and `UnreachableError` if it is away for longer than the client's patience.
     """
 
     def __init__(self, wire: Wire, seen: Mapping[str, Any]) -> None:

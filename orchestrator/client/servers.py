@@ -56,7 +56,9 @@ def find_target(server: str | None = None, token: str | None = None) -> Target:
 def _check(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError("this is no address of a server", where=url, fix="write https://HOST or https://HOST:PORT")
+        raise InputError(
+            "this is no address of a server", where=url, fix="write https://HOST or https://HOST:PORT"
+        )
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         fix = "write https://; the server wants TLS or a proxy that speaks it"
         raise InputError("a token would be sent in the clear", where=url, fix=fix)

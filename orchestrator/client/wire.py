@@ -170,7 +170,11 @@ def _check(response: httpx.Response) -> None:
         error = json.loads(response.content)["error"]
         what, where, fix = error["what"], error["where"], error["fix"]
     except (ValueError, KeyError, TypeError):
-        what, where, fix = f"it answers {response.status_code} {response.reason_phrase}", str(response.url), None
+        what, where, fix = (
+            f"it answers {response.status_code} {response.reason_phrase}",
+            str(response.url),
+            None,
+        )
     if response.status_code in (401, 403):
         raise AccessError(what, where=where, fix=fix)
     if response.status_code < 500 and not response.is_redirect:

@@ -39,6 +39,7 @@ RAY_FILES = {
     "orchestrator/control.py",
     "orchestrator/following.py",
     "orchestrator/job_actor.py",
+    "orchestrator/service/ray_executor.py",
     "orchestrator/crew/ray_crew.py",
     "orchestrator/crew/places.py",
     "orchestrator/crew/standbys.py",
@@ -46,6 +47,7 @@ RAY_FILES = {
     "orchestrator/crew/buddies.py",
     "clusters/connection.py",
     "clusters/local.py",
+    "clusters/own.py",
     "clusters/ray_cluster.py",
     "workers/actor.py",
 }
@@ -56,7 +58,12 @@ PURE = [
     "orchestrator/records/ledger.py",
     "orchestrator/records/pace.py",
     "orchestrator/records/status.py",
+    "orchestrator/api/binding.py",
+    "orchestrator/cli/amounts.py",
+    "orchestrator/client/sse.py",
     "orchestrator/spec/explain.py",
+    "orchestrator/service/observe.py",
+    "orchestrator/service/settle.py",
     "orchestrator/store/records.py",
     "orchestrator/store/states.py",
     "orchestrator/store/wishes.py",
@@ -86,7 +93,7 @@ IMPURE_CALLS = {"open", "print", "input", "hash", "id"}  # hash and id differ fr
 #: What `lockstep --help` can do without.
 HEAVY = {
     *("torch", "ray", "pyarrow", "pydantic", "numpy", "boto3", "obstore"),
-    *("sqlalchemy", "alembic", "psycopg"),
+    *("sqlalchemy", "alembic", "psycopg", "fastapi", "starlette", "uvicorn", "httpx"),
 }
 
 

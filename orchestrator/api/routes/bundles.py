@@ -39,9 +39,7 @@ def has_bundle(digest: Digest, here: Here, caller: Submitter) -> Response:
     return Response(status_code=204)
 
 
-@router.put(
-    "/{digest}", status_code=204, response_class=Response, responses=fails(404), openapi_extra=_BODY
-)
+@router.put("/{digest}", status_code=204, response_class=Response, responses=fails(404), openapi_extra=_BODY)
 async def put_bundle(digest: Digest, here: Here, caller: Submitter, request: Request) -> Response:
     """Send a job's folder, as `orchestrator.bundles.pack` makes it."""
     with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES_MAX, dir=here.config.spool) as file:

@@ -34,9 +34,7 @@ def nodes(here: Here, caller: Viewer) -> models.Nodes:
 
 
 @router.post("/nodes/{node}/drain", status_code=202, response_class=Response, responses=fails(404))
-def drain(
-    node: NodeId, wish: models.Drain, here: Here, caller: AdminOfAll, request: Request
-) -> Response:
+def drain(node: NodeId, wish: models.Drain, here: Here, caller: AdminOfAll, request: Request) -> Response:
     """Move all workers away from a node; no more go there."""
     try:
         here.needs_control().drain(node, wish.seconds)
@@ -76,14 +74,12 @@ def summary(here: Here, caller: Viewer) -> models.Summary:
 
 @router.get("/debug/snapshot", responses=fails())
 def snapshot(here: Here, caller: AdminOfAll) -> dict[str, Any]:
-    """What the scheduler saw last; `lockstep debug snapshot` saves it, and it can be planned again elsewhere."""
+    """What the scheduler saw last; it can be planned again elsewhere."""
     return Response(here.needs_control().snapshot(), media_type="application/json")  # type: ignore[return-value]
 
 
 @router.get("/audit", responses=fails(), tags=["audit"])
-def audit(
-    here: Here, caller: AdminOfAll, limit: PageLimit = 100, cursor: Cursor = None
-) -> models.AuditLog:
+def audit(here: Here, caller: AdminOfAll, limit: PageLimit = 100, cursor: Cursor = None) -> models.AuditLog:
     """Who did, or tried to do, what, when, and from where; the newest first."""
     with here.database.reading() as tx:
         found = tx.audit.page(before=cursor, limit=limit + 1)

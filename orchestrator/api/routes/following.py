@@ -25,14 +25,14 @@ _LOG_BYTES_AT_ONCE = 64 * 1024
 
 _After = Annotated[int, Query(ge=0, le=2**53, description="What comes after this.")]
 _Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most, in a page.")]
-_Follow = Annotated[bool, Query(description="Stream: what there is, then what happens, until the job is over.")]
+_Follow = Annotated[bool, Query(description="Stream what there is and what happens, until the job is over.")]
 _LastId = Annotated[
     str | None, Header(alias="Last-Event-ID", description="Of a stream: counts more than `after`.")
 ]
 _STREAMS = {
     200: {
-        "description": "A page; or with `follow`, or `Accept: text/event-stream`, server-sent events. The id of "
-        "each is its number; `end` is the last.",
+        "description": "A page; or with `follow`, or `Accept: text/event-stream`, server-sent events. The id "
+        "of each is its number; `end` is the last.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
@@ -56,9 +56,7 @@ async def events(
 
     def read(number: int) -> News:
         page = _events(here, id, number, _EVENTS_AT_ONCE)
-        items = tuple(
-            (event.number, event.kind, event.model_dump(mode="json")) for event in page.events
-        )
+        items = tuple((event.number, event.kind, event.model_dump(mode="json")) for event in page.events)
         return News(items=items, more=len(items) == _EVENTS_AT_ONCE, over=page.over)
 
     return _stream(here, request, read, last_event_id, after)

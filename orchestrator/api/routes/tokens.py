@@ -38,7 +38,9 @@ def create_token(
         record, secret = tx.tokens.create(
             user=new.user, role=new.role, queues=new.queues, expires_at=new.expires_at, now=time.time()
         )
-        note(tx, request, "token", record.id, f"{record.role} for {record.user}, queues {new.queues or 'all'}")
+        note(
+            tx, request, "token", record.id, f"{record.role} for {record.user}, queues {new.queues or 'all'}"
+        )
     return models.TokenWithSecret(**views.token(record).model_dump(), secret=secret)
 
 

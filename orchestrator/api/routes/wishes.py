@@ -21,9 +21,7 @@ router = APIRouter(prefix="/v1/jobs/{job}", tags=["wishes"], responses=fails(404
 
 
 @router.post("/resize")
-def resize(
-    job: JobRef, size: models.Resize, here: Here, caller: Submitter, request: Request
-) -> models.Job:
+def resize(job: JobRef, size: models.Resize, here: Here, caller: Submitter, request: Request) -> models.Job:
     """Give a job more or fewer workers, now and whenever it starts again."""
     sizes = {"min_workers": size.min_workers, "max_workers": size.max_workers}
     if size.workers is not None:
