@@ -6,9 +6,6 @@ import sys
 
 import typer
 
-<<<<<<< HEAD
-from orchestrator.cli import checkpoint, data, jobs, replay, run, simulate, verify
-=======
 from orchestrator.cli import (
     administration,
     checkpoint,
@@ -18,11 +15,11 @@ from orchestrator.cli import (
     replay,
     run,
     serve,
+    simulate,
     submit,
     top,
     verify,
 )
->>>>>>> e31f932168547c839d1202ab4052bd587aa3fcee
 from orchestrator.exit_codes import INTERRUPTED
 from workers.errors import LockstepError
 
@@ -42,14 +39,11 @@ for command in (submit.wait, top.top, administration.audit):
     app.command()(command)
 app.command()(replay.replay)
 app.command()(verify.verify)
-<<<<<<< HEAD
 app.command()(simulate.simulate)
-=======
 app.add_typer(administration.queue, name="queue")
 app.add_typer(administration.token, name="token")
 app.add_typer(administration.node, name="node")
 app.add_typer(administration.debug, name="debug")
->>>>>>> e31f932168547c839d1202ab4052bd587aa3fcee
 app.add_typer(data.app, name="data")
 app.add_typer(checkpoint.app, name="checkpoint")
 

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 
 from clusters import own, ray_cluster
 from orchestrator.api.hosting import Listening
+from orchestrator.scheduler import Config as SchedulerConfig
 from orchestrator.service.launching import Launcher
+from orchestrator.service.settings import read_settings
 from orchestrator.store.database import Database
 from workers.errors import InputError, UnreachableError
 from workers.storage import Store
@@ -44,6 +46,7 @@ class Options:
         database: URL; None for an SQLite file in the folder.
         bundles: URI of where jobs' folders are kept; None for a folder in there.
         cluster: "local" for a Ray of its own on this machine, "auto" or `host:port` to join one.
+        scheduler: file with settings of the scheduler, in YAML: `orchestrator.scheduler.Config`.
     """
 
     listening: Listening
@@ -52,6 +55,7 @@ class Options:
     database: str | None = None
     bundles: str | None = None
     cluster: str = "local"
+    scheduler: Path | None = None
 
 
 def serve(options: Options) -> None:
@@ -71,6 +75,7 @@ def serve(options: Options) -> None:
     state = options.state.expanduser().absolute()
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     where = options.listening
+    config = read_settings(options.scheduler) if options.scheduler is not None else SchedulerConfig()
     with _alone(state), Database(options.database or f"sqlite:///{state}/lockstep.db") as database:
         with database.reading() as tx:
             tokens = len(tx.tokens.all())
@@ -78,7 +83,10 @@ def serve(options: Options) -> None:
         with listen(where) as listener:
             bundles = Store(options.bundles or (state / "bundles").as_uri())
             launcher = Launcher(bundles=bundles, folder=state / "unpacked", server=_server_id(database))
-            with _cluster(options.cluster, state), _loop(database, launcher) as (controller, executor):
+            with (
+                _cluster(options.cluster, state),
+                _loop(database, launcher, config) as (controller, executor),
+            ):
                 app = create_app(
                     database,
                     wake=controller.wake,
@@ -130,13 +138,15 @@ def _cluster(which: str, state: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _loop(database: Database, launcher: Launcher) -> Iterator[tuple[Controller, RayExecutor]]:
+def _loop(
+    database: Database, launcher: Launcher, config: SchedulerConfig
+) -> Iterator[tuple[Controller, RayExecutor]]:
     """The control loop, in a thread."""
     from orchestrator.service.controller import Controller
     from orchestrator.service.ray_executor import RayExecutor
 
     executor = RayExecutor(launcher)
-    controller = Controller(database, executor)
+    controller = Controller(database, executor, config=config)
     executor.begin(controller.wake)
     thread = threading.Thread(target=controller.run, name="controller", daemon=True)
     thread.start()

@@ -53,7 +53,8 @@ class ScriptWorkers(Section):
         "program must be able to go on from its own checkpoint with another WORLD_SIZE.",
     )
     cpus: Annotated[float, Field(gt=0)] = Field(
-        default=1.0, description="CPUs of one process. OMP_NUM_THREADS is max(1, whole CPUs), unless env says."
+        default=1.0,
+        description="CPUs of one process. OMP_NUM_THREADS is max(1, whole CPUs), unless env says.",
     )
     gpus: Annotated[int, Field(ge=0)] = Field(default=0, description="GPUs of one process; whole ones.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.gang.commands import Hire, Hold
-from orchestrator.gang.events import Committed, CommitFailed, Pause, Resize, Stop
+from orchestrator.gang.events import CommitFailed, Committed, Pause, Resize, Stop
 from orchestrator.gang.states import Ended, Outcome, Training
 from tests.support.gang_life import Life, none, only, training
 
