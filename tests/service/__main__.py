@@ -48,9 +48,8 @@ def _real(jobs: int, kills: int) -> int:
 
     with tempfile.TemporaryDirectory() as folder:
         calm, result = play(Path(folder), jobs=jobs, kills=kills)
-    print(
-        f"{len(result.states)} jobs, all with digest {calm[:16]}; {result.kills} kills; {result.seconds:.0f} s"
-    )
+    print(f"{len(result.states)} jobs, all with digest {calm[:16]}")
+    print(f"{result.kills} kills; {result.seconds:.0f} s")
     print(f"most workers at once: {result.most}")
     for name, codes in sorted(result.seen.items()):
         print(f"  {name} waited: {', '.join(sorted(codes))}")
