@@ -104,7 +104,8 @@ class Hearing:
     def _note(self, tx: Transaction, record: JobRecord, report: Seen | Over, now: float) -> JobRecord:
         """Its history and how it looks."""
         known = self.positions.get(record.id, Heard())
-        if report.heard != known:
+        is_same = report.heard.incarnation == known.incarnation
+        if not is_same or report.heard.position > known.position:
             at = {"supervisor": report.heard.incarnation, "position": report.heard.position}
             notes = [
                 Note(kind=e.kind, cause=e.cause, reason=e.reason, who="supervisor", data={**e.data, **at})
