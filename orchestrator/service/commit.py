@@ -13,7 +13,7 @@ from orchestrator.service.observe import explanation, having, places_of, service
 from orchestrator.service.settle import Move, rejected
 from orchestrator.service.world import World
 from orchestrator.store.events import Note
-from orchestrator.store.job_rows import Changes
+from orchestrator.store.records import Changes
 from orchestrator.store.records import JobRecord
 from orchestrator.store.transaction import Transaction
 
