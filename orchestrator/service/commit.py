@@ -12,9 +12,7 @@ from orchestrator.scheduler.reasons import Reason
 from orchestrator.service.observe import explanation, having, places_of, service_of
 from orchestrator.service.settle import Move, rejected
 from orchestrator.service.world import World
-from orchestrator.store.events import Note
-from orchestrator.store.records import Changes
-from orchestrator.store.records import JobRecord
+from orchestrator.store.records import Changes, JobRecord, Note
 from orchestrator.store.transaction import Transaction
 
 _SCHEDULER = "scheduler"

@@ -101,6 +101,8 @@ class Controller:
         # 1 Observe: what is there, what supervisors tell, what owners want.
         nodes = self._executor.nodes()
         self._hearing.listen(self._executor.reports())
+        with self._database.reading() as tx:
+            self._world.look(tx)
         with self._database.transaction() as tx:
             self._world.read(tx)
             self._hearing.settle(tx, nodes, now)

@@ -13,8 +13,7 @@ from orchestrator.service.executor import ClusterNode, Heard, Missing, NotStarte
 from orchestrator.service.observe import fewer, having
 from orchestrator.service.settle import Move
 from orchestrator.service.world import World
-from orchestrator.store.events import Note
-from orchestrator.store.records import JobRecord
+from orchestrator.store.records import JobRecord, Note
 from orchestrator.store.states import HOLDING
 from orchestrator.store.transaction import Transaction
 
