@@ -14,7 +14,7 @@ from orchestrator.service.observe import fewer, having
 from orchestrator.service.settle import Move
 from orchestrator.service.world import World
 from orchestrator.store.records import JobRecord, Note
-from orchestrator.store.states import HOLDING
+from orchestrator.store.states import HOLDING, Intent
 from orchestrator.store.transaction import Transaction
 
 _log = logging.getLogger(__name__)
@@ -78,9 +78,10 @@ class Hearing:
             for record in self._world.holding():
                 self._lose_nodes(tx, record, up, now)
         for record in list(self._world.records.values()):
-            wanted = settle.wished(record)
-            if wanted is not None:
-                commit.move(tx, self._world, record, wanted, now)
+            if record.intent is not Intent.RUN or record.state is JobState.PAUSED:
+                wanted = settle.wished(record)
+                if wanted is not None:
+                    commit.move(tx, self._world, record, wanted, now)
             elif record.state is JobState.RUNNING:
                 self._limit(tx, record, now)
         self._forget()

@@ -57,6 +57,7 @@ class World:
         self.resting: dict[str, float] = {}
         self._saved: object = None
         self._change = 0
+        self._looked = False  # what is known of the jobs is up to date
 
     def look(self, tx: Transaction) -> None:
         """Fetch the jobs that have changed, in a block that only reads: what it sees is on disk."""
@@ -65,6 +66,7 @@ class World:
 
     def read(self, tx: Transaction) -> None:
         """All of it anew, and what has changed since the last `look`."""
+        self._looked = False
         self.records = dict(self._live.jobs)
         for record in tx.jobs.changed_since(self._change)[0]:
             self.records.pop(record.id, None)
@@ -81,6 +83,7 @@ class World:
 
     def put(self, record: JobRecord) -> None:
         """A job after a change of it."""
+        self._looked = False
         self.records[record.id] = record
         if record.state not in HOLDING:
             self.rows.pop(record.id, None)
@@ -93,6 +96,7 @@ class World:
         )
         if rows == self.rows.get(job, ()):
             return False
+        self._looked = False
         tx.allocations.put(job, workers, leaving)
         self.rows[job] = rows
         return True
@@ -145,6 +149,9 @@ class World:
     def _look(self) -> None:
         """Bring the scheduler's view of the jobs up to date; those that have not changed stay the same
         objects."""
+        if self._looked:
+            return
+        self._looked = True
         known: dict[str, _Known] = {}
         for id, record in self.records.items():
             if record.state not in STATES:
