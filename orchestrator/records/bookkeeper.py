@@ -6,7 +6,17 @@ import time
 from collections.abc import Callable, Sequence
 
 from orchestrator.gang.commands import Dismiss, Form, Hire, Hold
-from orchestrator.gang.events import CommitFailed, Committed, Drain, Pause, Recalled, Resize, Resume, SaveNow, Stop
+from orchestrator.gang.events import (
+    CommitFailed,
+    Committed,
+    Drain,
+    Pause,
+    Recalled,
+    Resize,
+    Resume,
+    SaveNow,
+    Stop,
+)
 from orchestrator.gang.states import Outcome
 from orchestrator.records.facts import Failure, JobState
 from orchestrator.records.scoreboard import Scoreboard

@@ -45,7 +45,11 @@ def explain(error: ErrorDetails, model: type[BaseModel] = JobSpec) -> tuple[Loc,
             return loc, "is only for script jobs", "leave it out, or give a command instead of a recipe"
         return loc, "unknown field", nearest_field(loc, model)
     if kind == "missing" and loc == ("recipe",):
-        return loc, "missing", "add it, as recipe: module:Class; or for a script job, command: [python, train.py]"
+        return (
+            loc,
+            "missing",
+            "add it; or, for a script job, command: [python, train.py]",
+        )
     if kind == "missing":
         return loc, "missing", "add it"
     if kind in _TYPES:
