@@ -44,6 +44,7 @@ class ScriptBooks:
         self._ledger = ScriptLedger()
         self._since, self._until = submitted, float("inf")
         self._hired = False
+        self._nodes: dict[int, str] = {}  # their ids, by rank
         self.note(_NOTE)
 
     def view(self, now: float) -> JobView:
@@ -164,6 +165,7 @@ class ScriptBooks:
         device = "cuda" if self._job.gpus else "cpu"
         if isinstance(what, Up):
             self._worker(what.rank, state=WorkerState.READY, node=what.node, device=device)
+            self._nodes[what.rank] = what.node_id
             return
         with self._lock:
             self._ledger.begin([what.rank], Activity.PRODUCTIVE, now)
@@ -171,7 +173,8 @@ class ScriptBooks:
         there = all(other.pid is not None for other in self._status.workers.values())
         if there and self._status.state in (JobState.QUEUED, JobState.STARTING):
             self._set(state=JobState.RUNNING)
-        reason = f"process {what.pid} on {worker.node}"
+        where = f"{worker.node} ({self._nodes.get(what.rank, '')[:12]})"
+        reason = f"process {what.pid} on {where}, {worker.device}"
         self._tell(Kind.READY, reason, worker=worker.id)
 
     def _went(self, what: Exited | Refused | Gone, now: float) -> None:
