@@ -60,6 +60,7 @@ bench: $(INSTALLED) ## measure steps/s, recovery, reading of data and checkpoint
 	PYTHONPATH=. $(BIN)/python benchmarks/scheduler.py
 	$(BIN)/python benchmarks/checkpoint.py
 	$(BIN)/python benchmarks/restore.py
+	$(BIN)/python benchmarks/service.py
 
 clean: ## remove what tools and demos leave behind; .venv stays
 	rm -rf demo-runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

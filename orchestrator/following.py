@@ -29,7 +29,8 @@ _CONCURRENCY = 16
 def find(job: str) -> Any | None:
     """The supervisor of a running job on the connected cluster; None if there is none.
 
-    A server's are called otherwise than that of `lockstep run`; of several that is preferred, else the newest.
+    A server's are called otherwise than that of `lockstep run`; of several that is preferred, else the
+    newest.
     """
     named = [name for name in supervisors() if name.startswith(f"{job}/")]
     exact = actor_name(job)

@@ -48,7 +48,9 @@ class Assignment:
         policy: how patient to be with workers.
         workers: how many it should have, and
         places: how many of them on each node; None where the cluster chooses.
-        tag: tells a server's supervisors of one job apart, and from that of `lockstep run`. One that has a tag
+        number: of the order that says so; see `Resize`.
+        tag: tells a server's supervisors of one job apart, and from that of `lockstep run`. One that has a
+        tag
             is there until it is dismissed.
         each: the resources of one worker.
         standby: keep processes ready that can replace workers.
@@ -75,6 +77,7 @@ class Assignment:
     metrics_address: str | None = None
     sidecar: Mapping[str, Any] = field(default_factory=dict)
     places: Mapping[str, int] | None = None
+    number: int = 0
     tag: str | None = None
 
     @property
@@ -116,7 +119,7 @@ class JobActor:
         )
         for note in assignment.notes:
             self._books.note(note)
-        self._heeded = 0
+        self._heeded = assignment.number
         self._crew = RayCrew(
             assignment.job,
             assignment.each,

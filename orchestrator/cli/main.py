@@ -6,7 +6,20 @@ import sys
 
 import typer
 
-from orchestrator.cli import checkpoint, data, jobs, replay, run, simulate, verify
+from orchestrator.cli import (
+    administration,
+    checkpoint,
+    data,
+    jobs,
+    listing,
+    replay,
+    run,
+    serve,
+    simulate,
+    submit,
+    top,
+    verify,
+)
 from orchestrator.exit_codes import INTERRUPTED
 from workers.errors import LockstepError
 
@@ -18,12 +31,19 @@ app = typer.Typer(
     add_completion=True,
 )
 app.command()(run.run)
-for command in (jobs.status, jobs.events, jobs.resize, jobs.drain, jobs.pause, jobs.resume, jobs.save):
+for command in (serve.serve, submit.submit, listing.jobs, jobs.status, listing.logs, jobs.events):
     app.command()(command)
-app.command()(jobs.cancel)
+for command in (listing.explain, jobs.resize, jobs.drain, jobs.pause, jobs.resume, jobs.save, jobs.cancel):
+    app.command()(command)
+for command in (submit.wait, top.top, administration.audit):
+    app.command()(command)
 app.command()(replay.replay)
 app.command()(verify.verify)
 app.command()(simulate.simulate)
+app.add_typer(administration.queue, name="queue")
+app.add_typer(administration.token, name="token")
+app.add_typer(administration.node, name="node")
+app.add_typer(administration.debug, name="debug")
 app.add_typer(data.app, name="data")
 app.add_typer(checkpoint.app, name="checkpoint")
 

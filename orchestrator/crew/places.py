@@ -1,8 +1,9 @@
 """Room for a job's workers on a Ray cluster.
 
-Where the cluster chooses, the first workers get one placement group, all or none; each one that is hired later
-gets a group of its own, or the place of one that is gone. Where somebody outside chooses the nodes, each worker
-has a group of its own from the beginning, which is given back as soon as its node should have fewer.
+Where the cluster chooses, the first workers get one placement group, all or none; each one that is hired
+later gets a group of its own, or the place of one that is gone. Where somebody outside chooses the nodes,
+each worker has a group of its own from the beginning, which is given back as soon as its node should have
+fewer.
 """
 
 from __future__ import annotations

@@ -83,9 +83,7 @@ class RayCrew:
         self._again: dict[str, float] = {}  # out of reach at the moment: when to poll again
         self._unexplained: dict[str, float] = {}  # gone, but Ray does not say so: until when to wait
 
-    def hire(
-        self, workers: Sequence[str], avoid: Collection[str] = (), nodes: Sequence[str] = ()
-    ) -> None:
+    def hire(self, workers: Sequence[str], avoid: Collection[str] = (), nodes: Sequence[str] = ()) -> None:
         """See `orchestrator.supervisor.Crew.hire`."""
         waiting: list[str] = []
         wanted = dict(zip(workers, nodes, strict=True)) if nodes else {}

@@ -1,4 +1,5 @@
-"""Writes down what was decided: each change of a job with its event, its allocation and what it has had so far."""
+"""Writes down what was decided: each change of a job with its event, its allocation and what it has had so
+far."""
 
 from __future__ import annotations
 
@@ -11,9 +12,7 @@ from orchestrator.scheduler.reasons import Reason
 from orchestrator.service.observe import explanation, having, places_of, service_of
 from orchestrator.service.settle import Move, rejected
 from orchestrator.service.world import World
-from orchestrator.store.events import Note
-from orchestrator.store.job_rows import Changes
-from orchestrator.store.records import JobRecord
+from orchestrator.store.records import Changes, JobRecord, Note
 from orchestrator.store.transaction import Transaction
 
 _SCHEDULER = "scheduler"
@@ -91,12 +90,15 @@ def _write(tx: Transaction, world: World, action: Action, now: float) -> None:
 
 def _start(tx: Transaction, world: World, record: JobRecord, places: Mapping[str, int], now: float) -> None:
     count = sum(places.values())
+    reason = (
+        f"{count} worker{'' if count == 1 else 's'} on {len(places)} node{'' if len(places) == 1 else 's'}"
+    )
     moved = tx.jobs.move(
         record,
         JobState.STARTING,
         now=now,
         cause="plan",
-        reason=f"{count} worker{'s' if count > 1 else ''} on {len(places)} node{'s' if len(places) > 1 else ''}",
+        reason=reason,
         who=_SCHEDULER,
         data={"places": dict(places)},
         attempt=record.attempt + 1,
@@ -106,25 +108,47 @@ def _start(tx: Transaction, world: World, record: JobRecord, places: Mapping[str
     world.hold(tx, record.id, places, {})
 
 
-def explain(tx: Transaction, world: World, reasons: Mapping[str, Mapping[str, Any]]) -> int:
-    """Why jobs wait, where it is another reason than before; returns how many."""
-    changed = {
-        id: why for id, why in reasons.items() if id in world.records and world.records[id].explain != why
-    }
-    tx.jobs.explain(changed)
-    return len(changed)
+def news(world: World, reasons: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Of these reasons, those that are other ones than before; first those of jobs that have none."""
+    waiting = [(id, world.records[id]) for id in reasons if id in world.records]
+    changed = [
+        (record.explain is not None, id)
+        for id, record in waiting
+        if record.state is JobState.QUEUED and record.explain != reasons[id]
+    ]
+    return {id: reasons[id] for _, id in sorted(changed, key=lambda pair: pair[0])}
 
 
-def explanations(plan: Plan, waiting: Iterable[JobRecord]) -> dict[str, Mapping[str, Any]]:
-    """What a plan says to each job that waits; jobs that share a reason share what is made of it."""
+def explanations(
+    plan: Plan, waiting: Iterable[JobRecord], resting: Mapping[str, float]
+) -> dict[str, Mapping[str, Any]]:
+    """What is to be said to each job that waits; jobs that share a reason share what is made of it.
+
+    Args:
+        resting: jobs whose start failed, and until when they are left alone.
+    """
     made: dict[int, Mapping[str, Any]] = {}
     found: dict[str, Mapping[str, Any]] = {}
     for record in waiting:
         reason = plan.explain.get(record.id)
         if reason is not None:
-            found[record.id] = made.setdefault(id(reason), explanation(reason))
+            if id(reason) not in made:
+                made[id(reason)] = explanation(reason)
+            found[record.id] = made[id(reason)]
+        elif record.id in resting:
+            found[record.id] = _rests(record, resting[record.id])
     return found
 
 
 def _facts(reason: Reason, for_job: str | None) -> dict[str, Any]:
     return {"code": reason.code.value, "facts": dict(reason.facts), "for_job": for_job}
+
+
+def _rests(record: JobRecord, until: float) -> Mapping[str, Any]:
+    return {
+        "code": "start_failed",
+        "sentence": f"its last start failed: {record.reason}",
+        "facts": {"attempt": record.attempt},
+        "remedy": "nothing, if that passes: it is tried again",
+        "eta": float(round(until)),
+    }

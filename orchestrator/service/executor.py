@@ -1,7 +1,8 @@
 """What the control loop asks of whoever runs jobs, and what it hears: plain data.
 
-Orders say what should be, not what to do: the loop gives them again after each crash, and who carries them out
-does what is missing. Nothing here waits. Whatever takes long is done beside the loop and comes back as a report.
+Orders say what should be, not what to do: the loop gives them again after each crash, and who carries them
+out does what is missing. Nothing here waits. Whatever takes long is done beside the loop and comes back as a
+report.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from orchestrator.scheduler.snapshot import (
 )
 from orchestrator.scheduler.snapshot import JobState as Scheduled
 from orchestrator.service.executor import ClusterNode
+from orchestrator.spec.fields import seconds
 from orchestrator.store.records import AllocationRecord, JobRecord, QueueRecord
 
 #: How the scheduler calls what we call otherwise. Whoever is paused or over is not its affair.
@@ -46,12 +47,13 @@ def job_of(record: JobRecord, workers: int) -> Job:
         record: in one of `STATES`.
         workers: how many it has now, those that leave not counted.
 
-    One at work that has fewer workers than its minimum, since a node is gone or its owner wants more of them, goes
-    on with those that it has, and gets more as soon as nobody else needs the room.
+    One at work that has fewer workers than its minimum, since a node is gone or its owner wants more of them,
+    goes on with those that it has, and gets more as soon as nobody else needs the room.
     """
     spec = record.submission.spec
     each: Mapping[str, Any] = spec.get("workers") or {}
     wanted: Mapping[str, Any] = spec.get("schedule") or {}
+    deadline = _seconds(wanted.get("deadline"))
     saves = bool((spec.get("checkpoint") or {}).get("uri"))
     job = Job(
         id=record.id,
@@ -66,9 +68,9 @@ def job_of(record: JobRecord, workers: int) -> Job:
         selector=wanted.get("nodes") or {},
         within=Within(wanted.get("within") or Within.ANYWHERE),
         preemptible=wanted.get("preemptible", True),
-        min_runtime=wanted.get("min_runtime") or 0.0,
-        deadline=wanted.get("deadline"),
-        estimate=wanted.get("estimate"),
+        min_runtime=_seconds(wanted.get("min_runtime")) or 0.0,
+        deadline=None if deadline is None else record.submitted_at + deadline,
+        estimate=_seconds(wanted.get("estimate")),
         checkpoint_at=None if saves else record.started_at,
         restart_cost=RESTART_SECONDS,
         state=STATES[record.state],
@@ -85,6 +87,10 @@ def job_of(record: JobRecord, workers: int) -> Job:
         last_change_at=job.last_change_at - _LONG_AGO,
         attained_service=job.attained_service - _LONG_AGO * job.units * workers,
     )
+
+
+def _seconds(time: str | None) -> float | None:
+    return None if time is None else seconds(time)
 
 
 def request_of(each: Mapping[str, Any]) -> Resources:
@@ -168,9 +174,7 @@ def staying(rows: Iterable[AllocationRecord]) -> dict[str, int]:
     return {row.node: row.workers - row.leaving for row in rows if row.workers > row.leaving}
 
 
-def having(
-    places: Mapping[str, int], there: Mapping[str, int]
-) -> tuple[dict[str, int], dict[str, int]]:
+def having(places: Mapping[str, int], there: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
     """The allocation of a job that should have these places, and has, or may have, workers there.
 
     Returns:

@@ -59,9 +59,7 @@ def heard(record: JobRecord, report: Seen | Over | Missing | NotStarted) -> Move
         return None
     match report:
         case Seen(running=True) if record.state is JobState.STARTING:
-            return Move(
-                after=JobState.RUNNING, cause="started", reason="its workers train", who="supervisor"
-            )
+            return Move(after=JobState.RUNNING, cause="started", reason="its workers train", who="supervisor")
         case Over():
             return _over(record, report.outcome)
         case Missing() if record.state is JobState.STOPPING:
@@ -70,6 +68,8 @@ def heard(record: JobRecord, report: Seen | Over | Missing | NotStarted) -> Move
             return Move(
                 after=JobState.QUEUED, cause="lost", reason=report.why, who="supervisor", resumes=True
             )
+        case Missing():
+            return Move(after=JobState.QUEUED, cause="start_failed", reason=report.why, resumes=True)
         case NotStarted(passing=True) if record.intent is Intent.RUN:
             return _again(record, report.message)
         case NotStarted():
@@ -86,18 +86,21 @@ def rejected(sentence: str) -> Move:
     return Move(after=JobState.FAILED, cause="rejected", reason=sentence, who="scheduler", outcome=outcome)
 
 
-def _again(record: JobRecord, message: str) -> Move | None:
-    after = JobState.QUEUED
+def _again(record: JobRecord, message: str) -> Move:
     if record.state is JobState.STOPPING:
         return _stopped(record, message)
-    return Move(after=after, cause="start_failed", reason=message)
+    return Move(after=JobState.QUEUED, cause="start_failed", reason=message)
 
 
 def _over(record: JobRecord, outcome: Outcome) -> Move:
     if outcome.done:
         facts = {"exit_code": 0, "fault": None, "message": ""}
         return Move(
-            after=JobState.DONE, cause="done", reason="it has done its last step", who="supervisor", outcome=facts
+            after=JobState.DONE,
+            cause="done",
+            reason="it has done its last step",
+            who="supervisor",
+            outcome=facts,
         )
     if outcome.fault is None:
         if record.intent is Intent.RUN and not outcome.stopped:  # somebody told the supervisor itself

@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from orchestrator.spec.fields import Count, Section, Slug, Time, broken, seconds
+from orchestrator.spec.schedule import Schedule
 from workers.script.protocol import RESERVED
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -86,6 +87,9 @@ class ScriptSpec(Section):
     )
     queue: Slug = Field(default="default", description="The queue that the job waits in.")
     priority: int = Field(default=0, description="Higher goes first within a queue.")
+    schedule: Schedule = Field(
+        default=Schedule(), description="Where a server may place it, and when it may stop it."
+    )
 
     @property
     def grace_seconds(self) -> float:

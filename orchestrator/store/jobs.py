@@ -9,10 +9,9 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, inser
 
 from orchestrator.records.facts import JobState
 from orchestrator.store import job_rows, tables
-from orchestrator.store.events import Events, Note
-from orchestrator.store.job_rows import Changes
+from orchestrator.store.events import Events
 from orchestrator.store.queues import Queues
-from orchestrator.store.records import JobRecord, Submission
+from orchestrator.store.records import Changes, JobRecord, Note, Submission
 from orchestrator.store.states import ENDED, HOLDING, LEGAL, Intent, check
 from orchestrator.store.submitting import first_record, refuse_another_job, refuse_taken_name
 from orchestrator.store.wishes import wish
@@ -85,6 +84,15 @@ class Jobs:
         rows = self._connection.execute(select(_JOBS.state, func.count()).group_by(_JOBS.state))
         counts = dict(rows.tuples().all())
         return {state: counts.get(state.value, 0) for state in JobState}
+
+    def count_by_queue(self) -> dict[str, dict[JobState, int]]:
+        """How many jobs each queue has in each state, where there are any."""
+        columns = (_JOBS.queue, _JOBS.state)
+        rows = self._connection.execute(select(*columns, func.count()).group_by(*columns))
+        counts: dict[str, dict[JobState, int]] = {}
+        for queue, state, count in rows.tuples():
+            counts.setdefault(queue, {})[JobState(state)] = count
+        return counts
 
     def submit(self, submission: Submission, now: float) -> tuple[JobRecord, bool]:
         """Hand in a job; its record, and whether it is a new one.

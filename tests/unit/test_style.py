@@ -40,6 +40,7 @@ RAY_FILES = {
     "orchestrator/following.py",
     "orchestrator/job_actor.py",
     "orchestrator/script_actor.py",
+    "orchestrator/service/ray_executor.py",
     "orchestrator/crew/ray_crew.py",
     "orchestrator/crew/script_crew.py",
     "orchestrator/crew/places.py",
@@ -48,6 +49,7 @@ RAY_FILES = {
     "orchestrator/crew/buddies.py",
     "clusters/connection.py",
     "clusters/local.py",
+    "clusters/own.py",
     "clusters/ray_cluster.py",
     "workers/actor.py",
     "workers/script/actor.py",
@@ -68,7 +70,15 @@ PURE = [
     "orchestrator/records/ledger.py",
     "orchestrator/records/pace.py",
     "orchestrator/records/status.py",
+    "orchestrator/api/binding.py",
+    "orchestrator/cli/amounts.py",
+    "orchestrator/client/sse.py",
     "orchestrator/spec/explain.py",
+    "orchestrator/service/observe.py",
+    "orchestrator/service/settle.py",
+    "orchestrator/store/records.py",
+    "orchestrator/store/states.py",
+    "orchestrator/store/wishes.py",
     "orchestrator/spec/problems.py",
     "orchestrator/spec/yaml_lines.py",
     "workers/protocol/",
@@ -95,7 +105,10 @@ IMPURE_MODULES = {
 }
 IMPURE_CALLS = {"open", "print", "input", "hash", "id"}  # hash and id differ from process to process
 #: What `lockstep --help` can do without.
-HEAVY = {"torch", "ray", "pyarrow", "pydantic", "numpy", "boto3", "obstore"}
+HEAVY = {
+    *("torch", "ray", "pyarrow", "pydantic", "numpy", "boto3", "obstore"),
+    *("sqlalchemy", "alembic", "psycopg", "fastapi", "starlette", "uvicorn", "httpx"),
+}
 
 
 @cache

@@ -1,0 +1,51 @@
+"""A job that is handed in over the wire: checked again, whoever says that it was checked. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from orchestrator.api.errors import Wrong
+from orchestrator.spec import JobSpec
+from orchestrator.spec.explain import explain
+from orchestrator.spec.problems import dotted
+from workers.errors import InputError
+
+
+def read_spec(values: Mapping[str, Any]) -> JobSpec:
+    """A job file's fields as JSON → the job.
+
+    Raises:
+        Wrong: all that is wrong with it, a line each.
+    """
+    try:
+        text = json.dumps(values, allow_nan=False)
+    except ValueError as error:
+        raise Wrong(
+            422, "a number is not finite", where="spec", fix="write NaN and infinities as text"
+        ) from error
+    try:
+        return JobSpec.model_validate_json(text)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            loc, what, fix = explain(problem)
+            lines.append(str(InputError(f"{dotted(loc)}: {what}" if loc else what, fix=fix)))
+        raise Wrong(422, "\n".join(lines), where="spec") from error
+    except RuntimeError as error:  # `~somebody` of a machine that does not know them
+        raise Wrong(422, str(error), where="spec", fix="write paths as file:///folder") from error
+
+
+def sizes_fit(spec: Mapping[str, Any], max_workers: int) -> None:
+    """Whether a job can use so many workers.
+
+    Raises:
+        Wrong: it has fewer virtual ranks.
+    """
+    vranks = (spec.get("batch") or {}).get("virtual_ranks")
+    if isinstance(vranks, int) and max_workers > vranks:
+        what = f"{max_workers} workers cannot share {vranks} virtual ranks"
+        raise Wrong(422, what, where="workers", fix=f"use at most {vranks} workers")
