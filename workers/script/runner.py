@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from workers.script.process import End, ScriptProcess
 from workers.script.protocol import Exited, Launch, Line, Refused, Report, Started, Up
@@ -95,9 +96,7 @@ class Runner:
             message = f"{order.command[0]!r} cannot be started: {end.error}"
             self._tell(Refused(**self._stamp(), message=message))
             return
-        self._tell(
-            Exited(**self._stamp(), code=end.code, signal=end.signal, trace=end.trace, last=end.last)
-        )
+        self._tell(Exited(**self._stamp(), code=end.code, signal=end.signal, trace=end.trace, last=end.last))
 
     def _files(self) -> Mapping[str, Path]:
         if self._logs is None:
@@ -110,7 +109,7 @@ class Runner:
             return os.devnull
         return str(self._logs / f"attempt-{self._attempt}" / f"rank-{self._rank}.error.json")
 
-    def _stamp(self) -> dict[str, int | float]:
+    def _stamp(self) -> dict[str, Any]:
         return {"rank": self._rank, "attempt": self._attempt, "time": time.time()}
 
 
