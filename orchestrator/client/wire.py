@@ -134,8 +134,7 @@ class Wire:
             target = self._find()
         except LockstepError:  # its file is not there yet
             return
-        if target != self._target:
-            self._http.close()
+        if target != self._target:  # the old connection is left alone: other threads may be using it
             self._target, self._http = target, _connect(target)
 
     def _unreachable(self, error: Exception) -> UnreachableError:

@@ -6,6 +6,7 @@ import time
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from orchestrator.api import models, views
 from orchestrator.api.access import Caller, Submitter, Viewer
@@ -23,7 +24,7 @@ router = APIRouter(prefix="/v1", tags=["jobs"])
 
 _States = Annotated[list[JobState] | None, Query(description="Only jobs in these; may be given again.")]
 _Queues = Annotated[
-    list[Annotated[str, Query(max_length=63)]] | None, Query(description="Only of these; may be given again.")
+    list[Annotated[str, Field(max_length=63)]] | None, Query(description="Only of these; may be given again.")
 ]
 _User = Annotated[str | None, Query(max_length=100, description="Only theirs.")]
 

@@ -197,7 +197,9 @@ def test_every_error_has_one_shape(service):
         client.post("/v1/jobs", json={"spec": spec(), "extra": 1}),
         client.post("/v1/jobs", content=b"{", headers={"Content-Type": "application/json"}),
         client.post("/v1/jobs", content=b"[" * 100_000, headers={"Content-Type": "application/json"}),
-        client.post("/v1/jobs", json={"spec": {"\ud800": 1}}),
+        client.post(
+            "/v1/jobs", content=b'{"spec": {"\\ud800": 1}}', headers={"Content-Type": "application/json"}
+        ),
         client.get("/v1/audit"),
     ]
     assert [answer.status_code for answer in answers] == [404, 404, 405, 422, 422, 400, 422, 403]
