@@ -57,6 +57,7 @@ bench: $(INSTALLED) ## measure steps/s, recovery, reading of data and checkpoint
 	$(BIN)/python benchmarks/resize.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/data_resume.py
+	PYTHONPATH=. $(BIN)/python benchmarks/scheduler.py
 	$(BIN)/python benchmarks/checkpoint.py
 	$(BIN)/python benchmarks/restore.py
 	$(BIN)/python benchmarks/service.py

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support import postgresql as pg
 from tests.support.s3 import HOW_TO_INSTALL, S3Server, missing_programs, s3_server
 
 
@@ -21,6 +22,16 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     if missing := missing_programs():
         pytest.skip(f"needs a real S3 server, but {', '.join(missing)} are missing: {HOW_TO_INSTALL}")
     with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[pg.PostgresqlServer]:
+    """A real PostgreSQL, started once, at the first test that asks; whoever stops it starts it again."""
+    programs = pg.programs_folder()
+    if programs is None:
+        pytest.skip(f"needs PostgreSQL, but there is no initdb: {pg.HOW_TO_INSTALL}")
+    with pg.postgresql_server(programs) as server:
         yield server
 
 

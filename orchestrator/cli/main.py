@@ -15,6 +15,7 @@ from orchestrator.cli import (
     replay,
     run,
     serve,
+    simulate,
     submit,
     top,
     verify,
@@ -38,6 +39,7 @@ for command in (submit.wait, top.top, administration.audit):
     app.command()(command)
 app.command()(replay.replay)
 app.command()(verify.verify)
+app.command()(simulate.simulate)
 app.add_typer(administration.queue, name="queue")
 app.add_typer(administration.token, name="token")
 app.add_typer(administration.node, name="node")

@@ -29,6 +29,10 @@ def serve(
     cluster: Annotated[
         str, typer.Option(help="local: start Ray here. auto or HOST:PORT: join a running cluster.")
     ] = "local",
+    scheduler: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The scheduler's settings, in YAML: docs/scheduler.md."),
+    ] = None,
     names: Annotated[
         list[str] | None,
         typer.Option("--name", help="A name that it is called by, beside its address; may be given again."),
@@ -55,5 +59,6 @@ def serve(
             database=database,
             bundles=bundles,
             cluster=cluster,
+            scheduler=scheduler,
         )
     )

@@ -5,26 +5,14 @@ Numbers count up in the order of commits: who has read all up to N finds the res
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select
 
 from orchestrator.records.facts import JobState
 from orchestrator.store import tables
-from orchestrator.store.records import EventRecord
-
-
-@dataclass(frozen=True, kw_only=True)
-class Note:
-    """What is to be written about a job: an event that has no number yet. See `EventRecord`."""
-
-    kind: str
-    cause: str = ""
-    reason: str = ""
-    who: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
+from orchestrator.store.records import EventRecord, Note
 
 
 class Events:

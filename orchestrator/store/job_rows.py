@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import Any, TypedDict
+from typing import Any
 
 from sqlalchemy import ScalarSelect, func, select
 
@@ -16,22 +16,6 @@ from orchestrator.store.states import Intent
 _SUBMITTED_SIZES = {"min_workers": "submitted_min_workers", "max_workers": "submitted_max_workers"}
 _OF_SUBMISSION = [field.name for field in fields(Submission) if field.name not in _SUBMITTED_SIZES]
 _OF_RECORD = [field.name for field in fields(JobRecord) if field.name != "submission"]
-
-
-class Changes(TypedDict, total=False):
-    """What can be changed of a job, beside its state; `start` is its submission's. See `JobRecord`."""
-
-    intent: Intent
-    min_workers: int
-    max_workers: int
-    start: str
-    attempt: int
-    attained_service: float
-    last_change_at: float
-    started_at: float | None
-    view: Mapping[str, Any] | None
-    explain: Mapping[str, Any] | None
-    outcome: Mapping[str, Any] | None
 
 
 def of_row(row: Any) -> JobRecord:

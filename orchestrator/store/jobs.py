@@ -9,10 +9,9 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, inser
 
 from orchestrator.records.facts import JobState
 from orchestrator.store import job_rows, tables
-from orchestrator.store.events import Events, Note
-from orchestrator.store.job_rows import Changes
+from orchestrator.store.events import Events
 from orchestrator.store.queues import Queues
-from orchestrator.store.records import JobRecord, Submission
+from orchestrator.store.records import Changes, JobRecord, Note, Submission
 from orchestrator.store.states import ENDED, HOLDING, LEGAL, Intent, check
 from orchestrator.store.submitting import first_record, refuse_another_job, refuse_taken_name
 from orchestrator.store.wishes import wish

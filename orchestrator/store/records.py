@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 from orchestrator.records.facts import JobState
 from orchestrator.store.states import Intent
@@ -77,6 +77,22 @@ class JobRecord:
     outcome: Mapping[str, Any] | None = None
 
 
+class Changes(TypedDict, total=False):
+    """What can be changed of a job, beside its state; `start` is its submission's. See `JobRecord`."""
+
+    intent: Intent
+    min_workers: int
+    max_workers: int
+    start: str
+    attempt: int
+    attained_service: float
+    last_change_at: float
+    started_at: float | None
+    view: Mapping[str, Any] | None
+    explain: Mapping[str, Any] | None
+    outcome: Mapping[str, Any] | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class EventRecord:
     """Something that happened to a job. `number` counts up over all jobs.
@@ -96,6 +112,17 @@ class EventRecord:
     kind: str
     before: JobState | None = None
     after: JobState | None = None
+    cause: str = ""
+    reason: str = ""
+    who: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """What is to be written about a job: an event that has no number yet. See `EventRecord`."""
+
+    kind: str
     cause: str = ""
     reason: str = ""
     who: str = ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -48,10 +50,17 @@ class Sqlite(Backend):
             self._enter_wal_mode()
 
     def _create(self) -> tuple[int, int]:
-        """An empty file for this user alone, unless it is there; which file it is."""
+        """An empty file for this user alone, unless it is there; which file it is.
+
+        One that is there is not opened: when it was closed again, POSIX would drop all locks on it that SQLite
+        holds in this process.
+        """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            with suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            if not os.access(self._path, os.R_OK | os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             return _identity(self._path)
         except OSError as error:
             raise AccessError(

@@ -6,9 +6,7 @@ A wish changes no state: it is noted in the record, and the control loop acts on
 from __future__ import annotations
 
 from orchestrator.records.facts import JobState
-from orchestrator.store.events import Note
-from orchestrator.store.job_rows import Changes
-from orchestrator.store.records import JobRecord
+from orchestrator.store.records import Changes, JobRecord, Note
 from orchestrator.store.states import ENDED, Intent
 from workers.errors import InputError
 

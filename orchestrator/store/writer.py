@@ -52,6 +52,11 @@ class Writer:
         self._group: _Group | None = None  # belongs to whose turn it is
         self._inside = threading.local()
 
+    @property
+    def waiting(self) -> int:
+        """How many blocks wait for their turn."""
+        return len(self._waiting)
+
     @contextmanager
     def block(self) -> Iterator[Connection]:
         """See `Database.transaction`."""

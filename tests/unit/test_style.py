@@ -39,6 +39,7 @@ RAY_FILES = {
     "orchestrator/control.py",
     "orchestrator/following.py",
     "orchestrator/job_actor.py",
+    "orchestrator/service/ray_executor.py",
     "orchestrator/crew/ray_crew.py",
     "orchestrator/crew/places.py",
     "orchestrator/crew/standbys.py",
@@ -46,12 +47,14 @@ RAY_FILES = {
     "orchestrator/crew/buddies.py",
     "clusters/connection.py",
     "clusters/local.py",
+    "clusters/own.py",
     "clusters/ray_cluster.py",
     "workers/actor.py",
 }
 #: Pure functions of plain data: time comes in with events, seeds are arguments, effects are somebody else's.
 PURE = [
     "orchestrator/gang/",
+    "orchestrator/scheduler/",
     "orchestrator/records/ledger.py",
     "orchestrator/records/pace.py",
     "orchestrator/records/status.py",
@@ -59,6 +62,11 @@ PURE = [
     "orchestrator/cli/amounts.py",
     "orchestrator/client/sse.py",
     "orchestrator/spec/explain.py",
+    "orchestrator/service/observe.py",
+    "orchestrator/service/settle.py",
+    "orchestrator/store/records.py",
+    "orchestrator/store/states.py",
+    "orchestrator/store/wishes.py",
     "orchestrator/spec/problems.py",
     "orchestrator/spec/yaml_lines.py",
     "workers/protocol/",
@@ -85,7 +93,7 @@ IMPURE_CALLS = {"open", "print", "input", "hash", "id"}  # hash and id differ fr
 #: What `lockstep --help` can do without.
 HEAVY = {
     *("torch", "ray", "pyarrow", "pydantic", "numpy", "boto3", "obstore"),
-    *("sqlalchemy", "alembic", "fastapi", "starlette", "uvicorn", "httpx"),
+    *("sqlalchemy", "alembic", "psycopg", "fastapi", "starlette", "uvicorn", "httpx"),
 }
 
 

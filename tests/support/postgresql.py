@@ -1,0 +1,113 @@
+"""A real PostgreSQL for tests: a cluster in a temporary folder, on a Unix socket, gone when the tests are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+HOW_TO_INSTALL = "apt-get install -y --no-install-recommends postgresql"
+START_SECONDS_MAX = 60
+USER, PASSWORD = "owner", "let me in"
+#: PostgreSQL refuses to be root.
+NOBODY = ("--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+@dataclass(kw_only=True)
+class PostgresqlServer:
+    """A server that can be stopped and started again, with what it keeps."""
+
+    folder: Path
+    programs: Path
+    process: subprocess.Popen[bytes] | None = field(default=None)
+
+    def url(self, database: str = "postgres", password: str = PASSWORD) -> str:
+        """What `Database` takes."""
+        return f"postgresql://{USER}:{password.replace(' ', '%20')}@/{database}?host={self.folder}"
+
+    def make_database(self) -> str:
+        """A new, empty database; its URL."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        self.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def execute(self, statement: str) -> None:
+        """Run a statement as the server's owner, beside all others."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(statement)  # type: ignore[arg-type]
+
+    def start(self) -> None:
+        """Until it answers."""
+        self.process = _spawn(self.folder, self.programs / "postgres", "-D", self.folder / "data")
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                psycopg.connect(self.url()).close()
+                return
+            except psycopg.OperationalError:
+                time.sleep(0.02)
+        raise RuntimeError(f"PostgreSQL did not start:\n{(self.folder / 'out').read_text()}")
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it: SIGINT cuts all connections and tidies up; SIGQUIT does not tidy up."""
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(START_SECONDS_MAX)
+            self.process = None
+
+
+def programs_folder() -> Path | None:
+    """Where the newest PostgreSQL's programs are; Debian does not put them on the path."""
+    on_path = shutil.which("initdb")
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]), reverse=True
+    )
+    folders = [Path(on_path).resolve().parent] if on_path else [path.parent for path in found]
+    return next((folder for folder in folders if (folder / "postgres").exists()), None)
+
+
+@contextmanager
+def postgresql_server(programs: Path) -> Iterator[PostgresqlServer]:
+    """Start a server; stop it in the end, whatever happens."""
+    folder = Path(
+        tempfile.mkdtemp(prefix="lockstep-pg-")
+    )  # a socket's path is short, and readable for nobody
+    try:
+        (folder / "password").write_text(PASSWORD)
+        if os.getuid() == 0:
+            for path in (folder, folder / "password"):
+                os.chown(path, 65534, 65534)
+        made = _spawn(
+            folder, programs / "initdb", "-D", folder / "data", "-U", USER, "--auth=scram-sha-256",
+            f"--pwfile={folder / 'password'}", "--encoding=UTF8", "--locale=C", "--no-sync",
+        )  # fmt: skip
+        if made.wait(START_SECONDS_MAX):
+            raise RuntimeError(f"initdb failed:\n{(folder / 'out').read_text()}")
+        with (folder / "data" / "postgresql.conf").open("a") as settings:
+            settings.write(f"listen_addresses = ''\nunix_socket_directories = '{folder}'\n")
+        server = PostgresqlServer(folder=folder, programs=programs)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop(signal.SIGQUIT)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _spawn(folder: Path, program: Path, *arguments: str | Path) -> subprocess.Popen[bytes]:
+    """A process that also ends when this one is killed."""
+    who = NOBODY if os.getuid() == 0 else ()
+    command = ["setpriv", *who, "--pdeathsig", "KILL", program, *arguments]
+    with (folder / "out").open("ab") as output:
+        return subprocess.Popen(command, cwd=folder, env={"PATH": os.defpath}, stdout=output, stderr=output)
