@@ -52,7 +52,7 @@ class Sqlite(Backend):
     def _create(self) -> tuple[int, int]:
         """An empty file for this user alone, unless it is there; which file it is.
 
-        One that is there is not opened: when it was closed again, POSIX would drop all locks on it that SQLite
+        One that is there is not opened: when it is closed again, POSIX drops all locks on it that SQLite
         holds in this process.
         """
         try:
