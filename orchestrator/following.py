@@ -13,9 +13,11 @@ from clusters.connection import namespace
 from orchestrator.gang import Outcome
 from orchestrator.gang.events import Interrupted
 from orchestrator.interruption import Interruption
-from orchestrator.job_actor import Assignment, JobActor, News, actor_name
+from orchestrator.job_actor import Assignment, JobActor, actor_name
+from orchestrator.records.news import News
 from orchestrator.records.status import JobView
 from orchestrator.records.steplog import Entry, StepEntry
+from orchestrator.script_actor import ScriptAssignment, ScriptJobActor
 from workers.errors import UnreachableError
 
 _LOOK_SECONDS = 0.2
@@ -53,10 +55,11 @@ def supervisors() -> list[str]:
     return [name for name in ours if name.endswith("/supervisor")]
 
 
-def begin(assignment: Assignment) -> Any:
+def begin(assignment: Assignment | ScriptAssignment) -> Any:
     """Start a job's supervisor, on this node where that is possible: it should not get lost with workers."""
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-    options = JobActor.options(  # type: ignore[attr-defined]
+    actor: Any = JobActor if isinstance(assignment, Assignment) else ScriptJobActor
+    options = actor.options(
         name=assignment.actor,
         namespace=assignment.namespace,
         lifetime="detached",

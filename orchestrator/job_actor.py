@@ -25,8 +25,8 @@ from orchestrator.gang import Outcome, Policy
 from orchestrator.gang.events import GangEvent, Resize, SaveNow, Wish
 from orchestrator.records.bookkeeper import Bookkeeper
 from orchestrator.records.facts import Checkpoint
+from orchestrator.records.news import News
 from orchestrator.records.scoreboard import Scoreboard
-from orchestrator.records.status import JobView
 from orchestrator.records.steplog import Entry
 from orchestrator.records.timeline import Timeline
 from orchestrator.supervisor import Happening, Supervisor, Work
@@ -34,7 +34,7 @@ from workers.errors import LockstepError
 from workers.protocol import Fault, TrainJob
 
 #: A job that nobody follows can still be asked about for so long after its end.
-_LINGER_SECONDS = 600.0
+LINGER_SECONDS = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,29 +84,6 @@ class Assignment:
     def actor(self) -> str:
         """The supervisor's name in Ray."""
         return actor_name(self.job.name, self.tag)
-
-
-@dataclass(frozen=True, kw_only=True)
-class News:
-    """What a follower hears.
-
-    Attributes:
-        incarnation: changes when the supervisor had to start again; its history then begins anew.
-        entries: history after what the follower knows.
-        position: how far that goes.
-        view: the job as it is now.
-        outcome: how it ended, when it has.
-        held: for how many workers it has room on each node that was named, or waits for it.
-        heeded: the number of the last `Resize` that it has heard of.
-    """
-
-    incarnation: str
-    entries: tuple[Entry, ...]
-    position: int
-    view: JobView
-    outcome: Outcome | None
-    held: Mapping[str, int] = field(default_factory=dict)
-    heeded: int = 0
 
 
 def actor_name(job: str, tag: str | None = None) -> str:
@@ -213,7 +190,7 @@ class JobActor:
             self._outcome = outcome
             self._changed.notify_all()
         if assignment.tag is None:
-            time.sleep(_LINGER_SECONDS)
+            time.sleep(LINGER_SECONDS)
             ray.kill(ray.get_actor(assignment.actor, assignment.namespace))
 
     def _run(self, assignment: Assignment) -> Outcome:

@@ -169,7 +169,7 @@ def _supervise(
 
 def _assignment(run: Run, cluster: Cluster, notes: tuple[str, ...], address: str) -> Assignment:
     workers = run.workers_on(cluster)
-    _check_room(workers, run.each, cluster)
+    check_room(workers, run.each, cluster)
     return assign(
         run.job,
         run.origin,
@@ -186,7 +186,7 @@ def _assignment(run: Run, cluster: Cluster, notes: tuple[str, ...], address: str
     )
 
 
-def _check_room(count: int, each: Resources, cluster: Cluster) -> None:
+def check_room(count: int, each: Resources, cluster: Cluster) -> None:
     """An embedded cluster has room for any number of workers; only GPUs are rationed there."""
     needs = replace(each, cpus=_NO_RATION) if cluster.embedded else each
     if cluster.total.holds(needs) < count:
@@ -197,6 +197,21 @@ def _check_room(count: int, each: Resources, cluster: Cluster) -> None:
         )
 
 
+def join(address: str) -> Cluster:
+    """Connect to a running cluster.
+
+    Raises:
+        UnreachableError: there is none.
+    """
+    from clusters import ray_cluster
+
+    try:
+        return ray_cluster.connect(address)
+    except ray_cluster.ClusterNotFound as error:
+        fix = "start one with `ray start --head`, or leave out --cluster to run on this machine alone"
+        raise UnreachableError(f"no Ray cluster answers: {error}", where=address, fix=fix) from error
+
+
 @contextmanager
 def _cluster(run: Run, interruption: Interruption) -> Iterator[Cluster]:
     from clusters import local, ray_cluster
@@ -205,12 +220,9 @@ def _cluster(run: Run, interruption: Interruption) -> Iterator[Cluster]:
         if run.options.cluster == "local":
             cluster = local.start(processes=(run.options.workers or run.spec.workers.min) + 1)
         else:
-            cluster = ray_cluster.connect(run.options.cluster)
-    except ray_cluster.ClusterNotFound as error:
-        fix = "start one with `ray start --head`, or leave out --cluster to run on this machine alone"
-        raise UnreachableError(
-            f"no Ray cluster answers: {error}", where=run.options.cluster, fix=fix
-        ) from error
+            cluster = join(run.options.cluster)
+    except UnreachableError:
+        raise
     except Exception:
         interruption.check()  # a Ctrl-C reaches Ray's own processes too, and what they die of is no news
         raise

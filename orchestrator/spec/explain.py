@@ -48,12 +48,13 @@ def explain(error: ErrorDetails, model: type[BaseModel] = JobSpec) -> tuple[Loc,
         return (
             loc,
             "missing",
-            "add it, as recipe: module:Class; or for a script job, command: [python, train.py]",
+            "add it; or, for a script job, command: [python, train.py]",
         )
     if kind == "missing":
         return loc, "missing", "add it"
     if kind in _TYPES:
-        return loc, f"should be {_TYPES[kind]}, not {_show(given)}", None
+        quoted = f'write it in quotes: "{_show(given)}"' if _should_be_quoted(kind, given) else None
+        return loc, f"should be {_TYPES[kind]}, not {_show(given)}", quoted
     if kind in _LIMITS:
         return loc, f"should be {_LIMITS[kind].format(**context)}, not {_show(given)}", None
     if kind in ("literal_error", "enum"):
@@ -109,6 +110,10 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
+
+
+def _should_be_quoted(kind: str, given: Any) -> bool:
+    return kind == "string_type" and isinstance(given, (int, float))
 
 
 def _words(expected: str) -> list[str]:

@@ -49,8 +49,8 @@ class ScriptWorkers(Section):
     min: Count = Field(default=1, description="Processes without which the job does not start.")
     max: Count = Field(
         default_factory=lambda earlier: earlier["min"],
-        description="Processes that the program can use; as many as min when left out. With more than min, the "
-        "program must be able to go on from its own checkpoint with another WORLD_SIZE.",
+        description="Processes that the program can use; as many as min when left out. With more than min, "
+        "the program must be able to go on from its own checkpoint with another WORLD_SIZE.",
     )
     cpus: Annotated[float, Field(gt=0)] = Field(
         default=1.0,
@@ -71,12 +71,12 @@ class ScriptSpec(Section):
 
     name: Slug = Field(description="Names the job and its metrics.")
     command: Command = Field(
-        description="The program and its arguments, as a list. It runs in the job file's folder, once for each "
-        "worker, with torchrun's environment variables."
+        description="The program and its arguments, as a list. It runs in the job file's folder, once for "
+        "each worker, with torchrun's environment variables."
     )
     env: Annotated[dict[str, str], AfterValidator(_env)] = Field(
         default_factory=dict,
-        description="More environment variables. They are kept with the job, so they are no place for secrets.",
+        description="More environment variables. They are kept with the job: no place for secrets.",
     )
     workers: ScriptWorkers = Field(
         default=ScriptWorkers(), description="How many processes, and their resources."

@@ -9,6 +9,7 @@ import re
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from workers.bundles.archive import BadArchive, Entry, decode
@@ -66,6 +67,26 @@ def unpack(data: bytes | memoryview, sha256: str, target: Path, limits: Limits =
         raise BadArchive(str(error), where=f"bundle {sha256[:12]}…") from error
     except OSError as error:
         raise AccessError(f"cannot be unpacked: {error.strerror}", where=str(target)) from error
+
+
+def unpack_once(fetch: Callable[[], bytes | memoryview], sha256: str, target: Path) -> None:
+    """Have a bundle's files in a folder, which others on this machine may want at the same time.
+
+    Args:
+        fetch: gives the archive; not called if the folder is there already.
+
+    Raises:
+        see `unpack`.
+    """
+    if target.is_dir():
+        return
+    try:
+        unpack(fetch(), sha256, target)
+    except BadArchive:
+        raise
+    except InputError:
+        if not target.is_dir():  # somebody else was quicker
+            raise
 
 
 def _move(draft: Path, target: Path) -> None:

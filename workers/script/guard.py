@@ -4,14 +4,14 @@ It is a program of its own, with the standard library alone, since it must start
 
     python guard.py LIFE STATUS command ...
 
-LIFE is a pipe to read: `T` asks for an orderly end, `K` for the end, and so does its closing, which is how the
-runner's death is noticed. STATUS is a pipe to write, a JSON object a line: `{"pid": n}`, then either
+LIFE is a pipe to read: `T` asks for an orderly end, `K` for the end, and so does its closing, which is how
+the runner's death is noticed. STATUS is a pipe to write, a JSON object a line: `{"pid": n}`, then either
 `{"code": n}`, `{"signal": n}` or `{"error": "..."}`; the last comes when nothing of the command is left.
 
-The guard is the reaper of all that the command starts (`PR_SET_CHILD_SUBREAPER`, prctl(2)), so that also those
-are found that have left the command's process group. On `T` the command gets SIGTERM, and nobody else, since
-its helpers may be needed for saving; if it ends with processes of its own left, as a shell does, they get
-SIGTERM too, and the rest of the time.
+The guard is the reaper of all that the command starts (`PR_SET_CHILD_SUBREAPER`, prctl(2)), so that also
+those are found that have left the command's process group. On `T` the command gets SIGTERM, and nobody else,
+since its helpers may be needed for saving; if it ends with processes of its own left, as a shell does, they
+get SIGTERM too, and the rest of the time.
 """
 
 from __future__ import annotations

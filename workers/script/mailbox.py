@@ -19,12 +19,12 @@ class Mailbox:
     """Numbers reports from 1 on.
 
     Args:
-        rank, attempt: whose they are.
+        rank, attempt, ranks: whose they are.
         lines_max: see `LINES_MAX`.
     """
 
-    def __init__(self, rank: int, attempt: int, lines_max: int = LINES_MAX) -> None:
-        self._rank, self._attempt, self._lines_max = rank, attempt, lines_max
+    def __init__(self, rank: int, attempt: int, ranks: int, lines_max: int = LINES_MAX) -> None:
+        self._rank, self._attempt, self._ranks, self._lines_max = rank, attempt, ranks, lines_max
         self._changed = Condition()
         self._waiting: deque[Numbered] = deque()
         self._kept: list[Report] = []
@@ -64,7 +64,11 @@ class Mailbox:
         """For a supervisor that has to begin anew."""
         with self._changed:
             return Recollection(
-                rank=self._rank, attempt=self._attempt, reports=tuple(self._kept), position=self._position
+                rank=self._rank,
+                attempt=self._attempt,
+                ranks=self._ranks,
+                reports=tuple(self._kept),
+                position=self._position,
             )
 
     def _leave_one_out(self) -> None:

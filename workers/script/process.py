@@ -91,14 +91,16 @@ class ScriptProcess:
         finally:
             os.close(theirs)
             os.close(told)
-        process.wait()  # the guard is its child, and none of ours
         self._readers = [
-            Thread(target=self._read, args=(name, stream, files.get(name)), name=f"script-{name}", daemon=True)
+            Thread(
+                target=self._read, args=(name, stream, files.get(name)), name=f"script-{name}", daemon=True
+            )
             for name, stream in (("stdout", process.stdout), ("stderr", process.stderr))
+            if stream is not None
         ]
         for reader in self._readers:
             reader.start()
-        Thread(target=self._wait, args=(status,), name="script-end", daemon=True).start()
+        Thread(target=self._wait, args=(process, status), name="script-end", daemon=True).start()
 
     def terminate(self) -> None:
         """Ask the program to end (SIGTERM)."""
@@ -126,7 +128,8 @@ class ScriptProcess:
             file.close()
         stream.close()
 
-    def _wait(self, status: int) -> None:
+    def _wait(self, process: subprocess.Popen[bytes], status: int) -> None:
+        process.wait()  # the guard is its child, and none of ours
         pid: int | None = None
         told: dict[str, Any] = {}
         with os.fdopen(status, "rb") as file:

@@ -108,7 +108,7 @@ class Exited(Report):
 
 @dataclass(frozen=True, kw_only=True)
 class Refused(Report):
-    """It cannot be started, and that is not going to change: no such program, a folder that does not unpack."""
+    """It cannot be started, and that will not change: no such program, a folder that does not unpack."""
 
     message: str
 
@@ -136,11 +136,13 @@ class Recollection:
     """What the runner of a rank remembers, for a supervisor that begins anew.
 
     Attributes:
+        ranks: how many the attempt has.
         reports: all but the lines.
         position: the number of the last report, lines included.
     """
 
     rank: int
     attempt: int
+    ranks: int
     reports: tuple[Report, ...]
     position: int

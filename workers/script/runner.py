@@ -95,9 +95,7 @@ class Runner:
             message = f"{order.command[0]!r} cannot be started: {end.error}"
             self._tell(Refused(**self._stamp(), message=message))
             return
-        self._tell(
-            Exited(**self._stamp(), code=end.code, signal=end.signal, trace=end.trace, last=end.last)
-        )
+        self._tell(Exited(**self._stamp(), code=end.code, signal=end.signal, trace=end.trace, last=end.last))
 
     def _files(self) -> Mapping[str, Path]:
         if self._logs is None:
