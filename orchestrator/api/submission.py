@@ -17,7 +17,9 @@ def read_spec(values: Mapping[str, Any]) -> JobSpec | ScriptSpec:
         Wrong: all that is wrong with it, a line each.
     """
     try:
-        json.dumps(values, allow_nan=False)
+        json.dumps(values, allow_nan=False, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise Wrong(422, "a text is not Unicode", where="spec", fix="write it as base64, say") from error
     except ValueError as error:
         fix = "write NaN and infinities as text"
         raise Wrong(422, "a number is not finite", where="spec", fix=fix) from error

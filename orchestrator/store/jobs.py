@@ -90,7 +90,7 @@ class Jobs:
         columns = (_JOBS.queue, _JOBS.state)
         rows = self._connection.execute(select(*columns, func.count()).group_by(*columns))
         counts: dict[str, dict[JobState, int]] = {}
-        for queue, state, count in rows.tuples():
+        for queue, state, count in rows:
             counts.setdefault(queue, {})[JobState(state)] = count
         return counts
 
