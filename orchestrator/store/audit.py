@@ -7,6 +7,8 @@ from sqlalchemy import Connection, insert, select
 from orchestrator.store import tables
 from orchestrator.store.records import AuditRecord
 
+_ADD = insert(tables.audit).returning(tables.audit.c.number)
+
 
 class Audit:
     """The audit log in one transaction."""
@@ -35,10 +37,7 @@ class Audit:
             "allowed": allowed,
             "detail": detail,
         }
-        number = tables.audit.c.number
-        return int(
-            self._connection.execute(insert(tables.audit).values(values).returning(number)).scalar_one()
-        )
+        return int(self._connection.execute(_ADD, values).scalar_one())
 
     def page(self, *, before: int | None = None, limit: int = 100) -> list[AuditRecord]:
         """The `limit` newest entries with a lower number than `before`, newest first."""

@@ -14,6 +14,9 @@ from orchestrator.records.facts import JobState
 from orchestrator.store import tables
 from orchestrator.store.records import EventRecord, Note
 
+#: Made once: to build a statement costs more than to run it.
+_ADD = insert(tables.events).returning(tables.events.c.number)
+
 
 class Events:
     """The events in one transaction."""
@@ -58,11 +61,7 @@ class Events:
             job: its id.
             before, after: the states, if it is a transition; `Jobs` writes these.
         """
-        values = _values(job, note, now, before, after)
-        number = tables.events.c.number
-        return int(
-            self._connection.execute(insert(tables.events).values(values).returning(number)).scalar_one()
-        )
+        return int(self._connection.execute(_ADD, _values(job, note, now, before, after)).scalar_one())
 
     def add_all(self, notes: Sequence[tuple[str, Note, float]]) -> None:
         """Write many at once: (job, note, time) each, in order."""

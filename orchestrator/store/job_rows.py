@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ScalarSelect, func, select
@@ -32,12 +33,12 @@ def of_row(row: Any) -> JobRecord:
 
 
 def to_row(record: JobRecord) -> dict[str, Any]:
-    """The columns of a new job, but for those that the database counts."""
+    """The columns of a new job, but for its number and change, which the database counts."""
     submission = record.submission
     values = {name: getattr(record, name) for name in _OF_RECORD if name != "number"}
     values |= {name: getattr(submission, name) for name in _OF_SUBMISSION}
     values |= {column: getattr(submission, name) for name, column in _SUBMITTED_SIZES.items()}
-    return columns(values) | {"change": next_change()}
+    return columns(values)
 
 
 def columns(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,6 +62,7 @@ def changed(record: JobRecord, values: Mapping[str, Any]) -> JobRecord:
     return replace(record, submission=submission, version=record.version + 1, **values)
 
 
+@cache
 def next_change() -> ScalarSelect[int]:
     """The number of the change that a statement makes; there is one writer at a time."""
     others = tables.jobs.alias()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Unpack
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
 
 from orchestrator.records.facts import JobState
 from orchestrator.store import job_rows, tables
@@ -20,6 +20,12 @@ from workers.patterns import nearest
 
 _NAMES_MAX = 1000  # how many of the newest jobs a misspelt name is compared with
 _JOBS = tables.jobs.c
+#: Made once: to build a statement costs more than to run it.
+_BY_ID = select(tables.jobs).where(_JOBS.id == bindparam("id"))
+_BY_KEY = select(tables.jobs).where(_JOBS.user == bindparam("user"), _JOBS.key == bindparam("key"))
+_LIVE = select(tables.jobs).where(_JOBS.name == bindparam("name"), _JOBS.ended_at.is_(None))
+_NEWEST = select(tables.jobs).where(_JOBS.name == bindparam("name")).order_by(_JOBS.number.desc()).limit(1)
+_NEW = insert(tables.jobs).values(change=job_rows.next_change()).returning(_JOBS.number)
 
 
 class Stale(Exception):
@@ -41,8 +47,7 @@ class Jobs:
         Raises:
             InputError: there is none; the nearest name is told.
         """
-        found = self._first(_JOBS.id == ref) or self._live(ref)
-        found = found or self._first(_JOBS.name == ref, newest_first=True)
+        found = self._first(_BY_ID, {"id": ref}) or self._live(ref) or self._first(_NEWEST, {"name": ref})
         if found is not None:
             return found
         rows = self._connection.scalars(select(_JOBS.name).order_by(_JOBS.number.desc()).limit(_NAMES_MAX))
@@ -104,16 +109,15 @@ class Jobs:
                 it cannot have so many workers.
         """
         if submission.key is not None:
-            mine = (_JOBS.user == submission.user) & (_JOBS.key == submission.key)
-            if (known := self._first(mine)) is not None:
+            known = self._first(_BY_KEY, {"user": submission.user, "key": submission.key})
+            if known is not None:
                 refuse_another_job(known, submission)
                 return known, False
         if (taken := self._live(submission.name)) is not None:
             refuse_taken_name(taken)
         Queues(self._connection).get(submission.queue)
         record = first_record(submission, now)
-        row = insert(tables.jobs).values(job_rows.to_row(record)).returning(_JOBS.number)
-        number = self._connection.execute(row).scalar_one()
+        number = self._connection.execute(_NEW, job_rows.to_row(record)).scalar_one()
         self._events.add(
             record.id,
             Note(kind="submitted", cause="user", who=submission.user),
@@ -254,11 +258,10 @@ class Jobs:
         return job_rows.changed(record, values)
 
     def _live(self, name: str) -> JobRecord | None:
-        return self._first((_JOBS.name == name) & _JOBS.ended_at.is_(None))
+        return self._first(_LIVE, {"name": name})
 
-    def _first(self, which: ColumnElement[bool], *, newest_first: bool = False) -> JobRecord | None:
-        rows = select(tables.jobs).where(which).limit(1)
-        row = self._connection.execute(rows.order_by(_JOBS.number.desc()) if newest_first else rows).first()
+    def _first(self, rows: Select[Any], what: Mapping[str, str]) -> JobRecord | None:
+        row = self._connection.execute(rows, what).first()
         return None if row is None else job_rows.of_row(row)
 
     def _records(self, rows: Select[Any]) -> list[JobRecord]:

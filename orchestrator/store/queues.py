@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from orchestrator.store import tables
 from orchestrator.store.records import QueueRecord
@@ -10,6 +10,7 @@ from workers.errors import InputError
 from workers.patterns import nearest
 
 DEFAULT = "default"
+_BY_ID = select(tables.queues).where(tables.queues.c.id == bindparam("id"))
 
 
 class Queues:
@@ -29,7 +30,7 @@ class Queues:
         Raises:
             InputError: there is none of this name; the nearest is told.
         """
-        row = self._connection.execute(select(tables.queues).where(tables.queues.c.id == id)).first()
+        row = self._connection.execute(_BY_ID, {"id": id}).first()
         if row is not None:
             return _record(row)
         names = [queue.id for queue in self.all()]

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from orchestrator.store import tables
 from orchestrator.store.ids import new_id
@@ -16,6 +16,7 @@ from workers.errors import InputError
 
 #: Begins all secrets, so that scanners for them know one.
 PREFIX = "lockstep_"
+_BY_SECRET = select(tables.tokens).where(tables.tokens.c.sha256 == bindparam("sha256"))
 
 
 class Tokens:
@@ -54,9 +55,7 @@ class Tokens:
 
     def find(self, secret: str, now: float) -> tuple[TokenRecord | None, str]:
         """The token that a secret belongs to, if it is good, and else why not, for the audit log."""
-        row = self._connection.execute(
-            select(tables.tokens).where(tables.tokens.c.sha256 == _hashed(secret))
-        ).first()
+        row = self._connection.execute(_BY_SECRET, {"sha256": _hashed(secret)}).first()
         if row is None:
             return None, "the token is unknown"
         token = _record(row)
