@@ -73,7 +73,7 @@ class Wire:
 
     def upload(self, path: str, data: bytes) -> None:
         """Send bytes."""
-        _check(self._request("PUT", path, content=data, headers={"Content-Type": "application/x-tar"}))
+        _check(self._request("PUT", path, content=data, headers={"Content-Type": "application/octet-stream"}))
 
     def follow(self, path: str, after: int = 0) -> Iterator[Message]:
         """A stream of events to its end, across any number of broken connections; each event once."""
