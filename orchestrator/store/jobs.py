@@ -87,8 +87,7 @@ class Jobs:
     def count_by_state(self) -> dict[JobState, int]:
         """How many jobs are in each state; all states are there."""
         rows = self._connection.execute(select(_JOBS.state, func.count()).group_by(_JOBS.state))
-        counts = dict(rows.tuples().all())
-        return {state: counts.get(state.value, 0) for state in JobState}
+        return {**dict.fromkeys(JobState, 0), **{JobState(state): count for state, count in rows}}
 
     def count_by_queue(self) -> dict[str, dict[JobState, int]]:
         """How many jobs each queue has in each state, where there are any."""

@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -46,8 +46,7 @@ class Sqlite(Backend):
                 "BEGIN", "query_only = ON", pool_size=READERS_KEPT, max_overflow=READERS_MAX - READERS_KEPT
             ),
         )
-        with self.translated():
-            self._enter_wal_mode()
+        self._enter_wal_mode()
 
     def _create(self) -> tuple[int, int]:
         """An empty file for this user alone, unless it is there; which file it is.
@@ -92,15 +91,13 @@ class Sqlite(Backend):
         """Stays so in the file. SQLite does not wait for others who look at it: we do."""
         deadline = time.monotonic() + BUSY_SECONDS_MAX
         while True:
-            raw = self._connect()
             try:
-                raw.execute("PRAGMA journal_mode = WAL")
+                with closing(self._connect()) as raw:
+                    raw.execute("PRAGMA journal_mode = WAL")
                 return
             except sqlite3.Error as error:
                 if time.monotonic() > deadline or not _code(error).startswith("SQLITE_BUSY"):
-                    raise DBAPIError.instance("PRAGMA journal_mode", None, error, sqlite3.Error) from error
-            finally:
-                raw.close()
+                    raise self._meaning(error) or error from error
             time.sleep(0.01)
 
     def _connect(self) -> sqlite3.Connection:
@@ -139,16 +136,19 @@ class Sqlite(Backend):
         return engine
 
     def _known(self, error: DBAPIError) -> LockstepError | None:
-        code = _code(error.orig)
+        return self._meaning(error.orig)
+
+    def _meaning(self, error: BaseException | None) -> LockstepError | None:
+        code = _code(error)
         if code.startswith(_TROUBLE):
             return UnreachableError(
-                f"the database cannot be used now: {error.orig} ({code})",
+                f"the database cannot be used now: {error} ({code})",
                 where=str(self._path),
                 fix="look after its disk and who else uses the file; nothing has to be started again",
             )
         if code.startswith(_DAMAGE):
             return InputError(
-                f"this is no intact SQLite database: {error.orig}",
+                f"this is no intact SQLite database: {error}",
                 where=str(self._path),
                 fix="give another file, or restore it from a backup",
             )

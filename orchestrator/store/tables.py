@@ -1,4 +1,4 @@
-"""The tables. Times are seconds since the epoch; JSON is text on SQLite and JSONB on PostgreSQL.
+"""The tables. Times are seconds since the epoch; JSON is kept as it was written.
 
 What changes here changes in a new file of migrations/versions as well; a test compares the two.
 """
@@ -28,7 +28,6 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 
 #: What PostgreSQL has no way to store, and what is not Unicode: a traceback may hold any of it.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -48,8 +47,8 @@ class Words(TypeDecorator[str]):
 
 #: For what counts up and never down; only INTEGER does so by itself on SQLite, where it has 64 bits as well.
 Number = BigInteger().with_variant(Integer, "sqlite")
-#: SQL's NULL is None, never JSON's.
-Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+#: SQL's NULL is None, never JSON's. Not JSONB: that would make numbers of another kind of some of ours.
+Json = JSON(none_as_null=True)
 
 metadata = MetaData(
     naming_convention={

@@ -2,14 +2,13 @@
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
 
-_JSON = sa.JSON().with_variant(JSONB(), "postgresql")
+_JSON = sa.JSON()
 _NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _NOT_OVER = sa.text("ended_at IS NULL")
 
@@ -84,7 +83,7 @@ def _jobs() -> None:
         sa.UniqueConstraint("change", name="uq_jobs_change"),
         sa.UniqueConstraint("user", "key", name="uq_jobs_user_key"),
         sa.CheckConstraint(
-            "(ended_at IS NULL) = (state NOT IN ('done', 'failed', 'cancelled'))", name="ck_jobs_over"
+            "(ended_at IS NULL) = (state NOT IN ('done', 'failed', 'cancelled'))", name=op.f("ck_jobs_over")
         ),
         sqlite_autoincrement=True,
     )

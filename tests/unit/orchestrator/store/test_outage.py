@@ -51,23 +51,17 @@ def test_a_server_that_is_gone_is_told_of_and_works_again_when_it_is_back(databa
 
 @pytest.mark.parametrize("moment", ["before a statement", "before the commit", "while reading"])
 def test_a_connection_that_is_cut_in_a_block_undoes_it_and_the_next_block_works(database, postgresql, moment):
-    name = database._backend.name.rpartition("/")[2].partition("?")[0]
-
-    def cut() -> None:
-        mine = f"datname = '{name}' AND state <> 'idle'"
-        postgresql.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {mine}")
-
     def write() -> None:
         with database.transaction() as tx:
             tx.jobs.submit(submission("never"), 1.0)
-            cut()
+            postgresql.cut(database._backend.name)
             if moment == "before a statement":
                 tx.jobs.submit(submission("never either"), 1.0)
 
     def read() -> None:
         with database.reading() as tx:
             tx.jobs.live()
-            cut()
+            postgresql.cut(database._backend.name)
             tx.jobs.live()
 
     with pytest.raises(UnreachableError, match="the database does not answer"):

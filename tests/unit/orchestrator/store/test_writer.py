@@ -151,15 +151,13 @@ def test_a_full_disk_undoes_the_whole_commit_and_harms_nothing_after_it(tmp_path
             lambda tx: tx.memory.save("large", "x" * 2**20),
             lambda tx: tx.memory.save("after", 2),
         ]
-        with all_at_once(database, blocks) as (_, (small, large, after)):
-            pass
+        full = pytest.raises(UnreachableError, match="SQLITE_FULL")
+        with full, all_at_once(database, blocks) as (tx, (small, large, after)):
+            tx.memory.save("first", 0)
         for result in (small, large):
             with pytest.raises(UnreachableError, match="SQLITE_FULL"):
                 result.result()
         after.result()  # in a transaction of its own
         with database.reading() as tx:
-            assert (tx.memory.load("small"), tx.memory.load("large"), tx.memory.load("after")) == (
-                None,
-                None,
-                2,
-            )
+            kept = [tx.memory.load(key) for key in ("first", "small", "large", "after")]
+        assert kept == [None, None, None, 2]
