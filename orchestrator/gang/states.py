@@ -22,7 +22,8 @@ class Outcome:
         exit_code: 0 done, 1 failed, 2 the input was wrong, 3 a system was unreachable.
         worker, step: who reported the failure, and in which step.
         by_itself: of a worker that failed: nobody else ended it, as far as that can be known.
-        stopped: it was told to save and end. It can go on from `step`, the newest checkpoint.
+        stopped: it was told to save and end. It can go on from `step`, the newest checkpoint that was known
+            of by then.
     """
 
     done: bool

@@ -12,9 +12,7 @@ from orchestrator.scheduler.reasons import Reason
 from orchestrator.service.observe import explanation, having, places_of, service_of
 from orchestrator.service.settle import Move, rejected
 from orchestrator.service.world import World
-from orchestrator.store.events import Note
-from orchestrator.store.job_rows import Changes
-from orchestrator.store.records import JobRecord
+from orchestrator.store.records import Changes, JobRecord, Note
 from orchestrator.store.transaction import Transaction
 
 _SCHEDULER = "scheduler"
@@ -110,13 +108,15 @@ def _start(tx: Transaction, world: World, record: JobRecord, places: Mapping[str
     world.hold(tx, record.id, places, {})
 
 
-def explain(tx: Transaction, world: World, reasons: Mapping[str, Mapping[str, Any]]) -> int:
-    """Why jobs wait, where it is another reason than before; returns how many."""
-    changed = {
-        id: why for id, why in reasons.items() if id in world.records and world.records[id].explain != why
-    }
-    tx.jobs.explain(changed)
-    return len(changed)
+def news(world: World, reasons: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Of these reasons, those that are other ones than before; first those of jobs that have none."""
+    waiting = [(id, world.records[id]) for id in reasons if id in world.records]
+    changed = [
+        (record.explain is not None, id)
+        for id, record in waiting
+        if record.state is JobState.QUEUED and record.explain != reasons[id]
+    ]
+    return {id: reasons[id] for _, id in sorted(changed, key=lambda pair: pair[0])}
 
 
 def explanations(

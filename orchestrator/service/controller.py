@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from orchestrator.records.facts import JobState
 from orchestrator.scheduler import Config, Plan, Snapshot, plan, recheck
@@ -28,6 +29,8 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
 #: Before the database is tried again.
 _AGAIN_SECONDS = 1.0
+#: Reasons that are written in one turn, at most.
+_EXPLAIN_MAX = 250
 
 
 class Controller:
@@ -101,6 +104,8 @@ class Controller:
         # 1 Observe: what is there, what supervisors tell, what owners want.
         nodes = self._executor.nodes()
         self._hearing.listen(self._executor.reports())
+        with self._database.reading() as tx:
+            self._world.look(tx)
         with self._database.transaction() as tx:
             self._world.read(tx)
             self._hearing.settle(tx, nodes, now)
@@ -113,9 +118,10 @@ class Controller:
         again = decided is not None and self._commit(decided, nodes or (), now)
         # 4 Act: say how things should be.
         self._act()
-        # 5 Report.
+        # 5 Report: why others wait.
+        self._explain()
         self.took = (time.perf_counter() - begin, self.took[1])
-        return again
+        return again or bool(self._unsaid)
 
     def _begin_anew(self, unheard: Sequence[Report]) -> None:
         """Nothing of what is in memory counts, but for reports that were not noted."""
@@ -123,6 +129,7 @@ class Controller:
         self._hearing = Hearing(self._world, unheard)
         self._essence: tuple[object, ...] | None = None
         self._wake_at: float | None = None
+        self._unsaid: dict[str, Mapping[str, Any]] = {}
         self._told: dict[str, Order] = {}
 
     def _decide(self, nodes: Sequence[ClusterNode], now: float) -> Plan | None:
@@ -142,11 +149,22 @@ class Controller:
             self._world.read(tx)
             kept, dropped = recheck(decided, self._world.snapshot(now, nodes))
             commit.carry_over(tx, self._world, kept, now)
-            waiting = [r for r in self._world.records.values() if r.state is JobState.QUEUED]
-            commit.explain(tx, self._world, commit.explanations(decided, waiting, self._world.resting))
         if dropped:
             self._essence = None
+        waiting = [r for r in self._world.records.values() if r.state is JobState.QUEUED]
+        self._unsaid = commit.explanations(decided, waiting, self._world.resting)
         return bool(dropped)
+
+    def _explain(self) -> None:
+        """Write why jobs wait, some at a time: where the first of a queue starts, all behind it have another
+        reason."""
+        self._unsaid = commit.news(self._world, self._unsaid)
+        if not self._unsaid:
+            return
+        now = dict(list(self._unsaid.items())[:_EXPLAIN_MAX])
+        with self._database.transaction() as tx:
+            tx.jobs.explain(now)
+        self._unsaid = {id: why for id, why in self._unsaid.items() if id not in now}
 
     def _act(self) -> None:
         holding = {record.id: record for record in self._world.holding()}

@@ -13,9 +13,8 @@ from orchestrator.service.executor import ClusterNode, Heard, Missing, NotStarte
 from orchestrator.service.observe import fewer, having
 from orchestrator.service.settle import Move
 from orchestrator.service.world import World
-from orchestrator.store.events import Note
-from orchestrator.store.records import JobRecord
-from orchestrator.store.states import HOLDING
+from orchestrator.store.records import JobRecord, Note
+from orchestrator.store.states import HOLDING, Intent
 from orchestrator.store.transaction import Transaction
 
 _log = logging.getLogger(__name__)
@@ -79,9 +78,10 @@ class Hearing:
             for record in self._world.holding():
                 self._lose_nodes(tx, record, up, now)
         for record in list(self._world.records.values()):
-            wanted = settle.wished(record)
-            if wanted is not None:
-                commit.move(tx, self._world, record, wanted, now)
+            if record.intent is not Intent.RUN or record.state is JobState.PAUSED:
+                wanted = settle.wished(record)
+                if wanted is not None:
+                    commit.move(tx, self._world, record, wanted, now)
             elif record.state is JobState.RUNNING:
                 self._limit(tx, record, now)
         self._forget()
@@ -104,7 +104,8 @@ class Hearing:
     def _note(self, tx: Transaction, record: JobRecord, report: Seen | Over, now: float) -> JobRecord:
         """Its history and how it looks."""
         known = self.positions.get(record.id, Heard())
-        if report.heard != known:
+        is_same = report.heard.incarnation == known.incarnation
+        if not is_same or report.heard.position > known.position:
             at = {"supervisor": report.heard.incarnation, "position": report.heard.position}
             notes = [
                 Note(kind=e.kind, cause=e.cause, reason=e.reason, who="supervisor", data={**e.data, **at})

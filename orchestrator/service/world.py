@@ -16,7 +16,7 @@ from orchestrator.service.executor import ClusterNode
 from orchestrator.service.observe import STATES, job_of, snapshot_of, staying
 from orchestrator.store.mirror import LiveJobs
 from orchestrator.store.records import AllocationRecord, JobRecord, QueueRecord
-from orchestrator.store.states import HOLDING
+from orchestrator.store.states import ENDED, HOLDING
 from orchestrator.store.transaction import Transaction
 
 #: What is remembered under which name.
@@ -34,7 +34,8 @@ class _Known:
 
 
 class World:
-    """Call `read` first in each transaction; `put` and `hold` tell it of what is written after that.
+    """Call `look` now and then, and `read` first in each transaction; `put` and `hold` tell it of what is
+    written after that.
 
     Attributes:
         records: the jobs that are not over, by id.
@@ -55,10 +56,22 @@ class World:
         self.plan = Plan()
         self.resting: dict[str, float] = {}
         self._saved: object = None
+        self._change = 0
+        self._looked = False  # what is known of the jobs is up to date
+
+    def look(self, tx: Transaction) -> None:
+        """Fetch the jobs that have changed, in a block that only reads: what it sees is on disk."""
+        self._live.refresh(tx)
+        self._change = tx.jobs.newest_change()
 
     def read(self, tx: Transaction) -> None:
-        """All of it anew; only what has changed is fetched of the jobs."""
-        self.records = dict(self._live.refresh(tx))
+        """All of it anew, and what has changed since the last `look`."""
+        self._looked = False
+        self.records = dict(self._live.jobs)
+        for record in tx.jobs.changed_since(self._change)[0]:
+            self.records.pop(record.id, None)
+            if record.state not in ENDED:
+                self.records[record.id] = record
         rows: dict[str, list[AllocationRecord]] = {}
         for row in tx.allocations.all():
             rows.setdefault(row.job, []).append(row)
@@ -70,6 +83,7 @@ class World:
 
     def put(self, record: JobRecord) -> None:
         """A job after a change of it."""
+        self._looked = False
         self.records[record.id] = record
         if record.state not in HOLDING:
             self.rows.pop(record.id, None)
@@ -82,6 +96,7 @@ class World:
         )
         if rows == self.rows.get(job, ()):
             return False
+        self._looked = False
         tx.allocations.put(job, workers, leaving)
         self.rows[job] = rows
         return True
@@ -134,6 +149,9 @@ class World:
     def _look(self) -> None:
         """Bring the scheduler's view of the jobs up to date; those that have not changed stay the same
         objects."""
+        if self._looked:
+            return
+        self._looked = True
         known: dict[str, _Known] = {}
         for id, record in self.records.items():
             if record.state not in STATES:

@@ -8,8 +8,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.service.life import live
+
+#: Kinds of events that are printed.
+_TOLD = ("state", "resize")
 
 
 def main() -> int:
@@ -24,6 +28,13 @@ def main() -> int:
     if arguments.real:
         return _real(arguments.jobs, arguments.kills)
     return _simulated(arguments.first, arguments.seeds)
+
+
+def _short(event: dict[str, Any]) -> str:
+    """A change of state or of size, in a word or two."""
+    if event["kind"] == "state":
+        return f"{event['after']}({event['cause']})"
+    return f"{sum(event['places'].values())} workers({event['cause']})"
 
 
 def _simulated(first: int, seeds: int) -> int:
@@ -51,8 +62,9 @@ def _real(jobs: int, kills: int) -> int:
     print(f"{len(result.states)} jobs, all with digest {calm[:16]}")
     print(f"{result.kills} kills; {result.seconds:.0f} s")
     print(f"most workers at once: {result.most}")
-    for name, codes in sorted(result.seen.items()):
-        print(f"  {name} waited: {', '.join(sorted(codes))}")
+    for name, events in sorted(result.events.items()):
+        print(f"  {name}: {' '.join(_short(event) for event in events if event['kind'] in _TOLD)}")
+        print(f"    waited for {', '.join(sorted(result.seen.get(name, ()))) or 'nothing'}")
     return 0
 
 

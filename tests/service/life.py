@@ -72,6 +72,8 @@ class TroubledDatabase:
 
     def reading(self) -> AbstractContextManager[Transaction]:
         """See `Database.reading`."""
+        if self._run.cluster.now < self._run.database_back_at:
+            raise UnreachableError("the database is away")
         return self._database.reading()
 
 

@@ -23,11 +23,11 @@ from tests.support.serving import Serving
 
 NODES, CPUS, GPUS = 4, 8, 2
 #: The most that the jobs of a queue may have at once.
-LIMITS = {"red": 3, "blue": 6}
-USERS = {"ann": ("red",), "bob": ("blue",), "eve": ("red", "blue")}
+LIMITS = {"red": 4, "blue": 4}
+USERS = {"ann": ("red",), "bob": ("blue",), "eve": ("red", "blue", "default")}
 #: Everybody may be stopped at once here, else nothing would happen for minutes.
 SCHEDULER = "protect_restarts: 0\nresize_every: 3\n"
-STEPS, PAUSE = 150, 0.02
+STEPS, PAUSE = 120, 0.015
 URGENT = "urgent"
 _SECONDS_MAX = 900.0
 
@@ -87,7 +87,7 @@ class Scenario:
         for thread in threads:
             thread.start()
         self._wait_for(lambda: self._count(jobs, "running") >= 4, "four jobs that run")
-        jobs[URGENT] = self._submit(URGENT, "eve", "blue", least=4, most=4, priority=100)
+        jobs[URGENT] = self._submit(URGENT, "eve", "default", least=4, most=4, priority=100)
         last = {name: job.wait(_SECONDS_MAX) for name, job in jobs.items()}
         self._over.set()
         for thread in threads:
@@ -120,7 +120,8 @@ class Scenario:
         for number in range(self.jobs):
             user, queue = turns[number % len(turns)]
             name = f"{user}-{number}"
-            found[name] = self._submit(name, user, queue, least=1, most=2)
+            least = 2 if user == "bob" else 1  # so loans alone do not make enough room
+            found[name] = self._submit(name, user, queue, least=least, most=2)
         return found
 
     def _submit(self, name: str, user: str, queue: str, *, least: int, most: int, priority: int = 0) -> Job:

@@ -112,6 +112,8 @@ class _Run:
         if self.world.oracles.violated:
             raise self.world.oracles.violated
         self.world.oracles.ended(self._state, outcome)
+        if outcome.stopped:
+            return "stopped"
         return "done" if outcome.done else str(outcome.fault or "interrupted")
 
     def _supervisor(self, resume_step: int | None) -> WatchedSupervisor:

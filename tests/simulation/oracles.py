@@ -153,7 +153,7 @@ class Oracles:
             raise self.violation("stopped, and nobody asked for it")
         if plan.save_every is None:
             return
-        if outcome.step != store.newest and not (outcome.step == 0 and store.newest is None):
+        if (outcome.step or 0) > (store.newest or 0):
             raise self.violation(f"stopped at {outcome.step}, and the newest checkpoint is {store.newest}")
         in_time = self._world.clock.read() < (self._world.stop_by or 0.0)
         if in_time and state.holders and (outcome.step or 0) < state.step:

@@ -70,9 +70,7 @@ def test_one_that_starts_where_nobody_is_wanted_any_more_is_ended_at_once():
 def test_who_dies_is_replaced_at_its_place():
     life = training(2, step=4)
     life.hear(places(n0=1, n1=1))
-    life.hear(life[1].lost())
-    life.formed(4)
-    assert only(life.step(5), Hire).nodes == ("n1",)
+    assert only(life.hear(life[1].lost()), Hire).nodes == ("n1",)
 
 
 def test_nobody_is_hired_for_a_node_that_goes_away():
