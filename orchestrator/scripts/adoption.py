@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from orchestrator.scripts.commands import Command
 from orchestrator.scripts.ending import hire
 from orchestrator.scripts.job import Policy, ScriptJob
 from orchestrator.scripts.machine import Step, handle, launch
 from orchestrator.scripts.states import Ended, Group, Hiring, Member, Waiting
 from workers.protocol import Fault
-from workers.script.protocol import Exited, Gone, Recollection, Refused, Report, Started, Up
+from workers.script.protocol import Exited, Gone, Recollection, Refused, Started, Up
 
 
 def adopt(
@@ -45,7 +46,8 @@ def adopt(
     )
     if not known:
         return hire(group, now)
-    group, commands = replace(group, phase=Hiring(since=now)), ()
+    commands: tuple[Command, ...] = ()
+    group = replace(group, phase=Hiring(since=now))
     if all(member.up is not None for member in members):
         group, commands = launch(group, now)  # who runs already takes no notice
     for end in _ends(known, ranks, attempt, now):
@@ -62,9 +64,11 @@ def _member(rank: int, memory: Recollection | None) -> Member:
     return Member(rank=rank, up=up, pid=started.pid if started is not None else None)
 
 
-def _ends(known: Mapping[int, Recollection], ranks: int, attempt: int, now: float) -> list[Report]:
+def _ends(
+    known: Mapping[int, Recollection], ranks: int, attempt: int, now: float
+) -> list[Exited | Refused | Gone]:
     """How ranks have ended, in order; those that were not found, with their machines."""
-    found: list[Report] = [
+    found: list[Exited | Refused | Gone] = [
         report
         for memory in known.values()
         for report in memory.reports

@@ -64,8 +64,7 @@ def find_cause(members: Sequence[Member]) -> Cause:
     failed = [member for member in members if _is_failure(member)]
     if not failed:
         return Cause(fault=Fault.INTERNAL, rank=None, message="the group ended without a cause")
-    first = min(failed, key=lambda member: (_weight(member), member.end.time if member.end else 0.0))
-    return _cause(first)
+    return _cause(min(failed, key=_order))
 
 
 def signal_of(end: Exited) -> int | None:
@@ -83,6 +82,10 @@ def _is_failure(member: Member) -> bool:
     if end.code == 0:
         return False
     return not (member.told and signal_of(end) in (signal.SIGTERM, signal.SIGKILL))
+
+
+def _order(member: Member) -> tuple[int, float, int]:
+    return _weight(member), member.end.time if member.end is not None else 0.0, member.rank
 
 
 def _weight(member: Member) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from workers.bundles.limits import Limits
+from workers.bundles.limits import LIMITS, Limits
 from workers.errors import InputError
 
 _NAME_BYTES_MAX = 255  # of one part of a path, on Linux
@@ -46,9 +46,14 @@ def encode(entries: Iterable[Entry]) -> bytes:
     """The archive of these files; in any order.
 
     Raises:
-        BadArchive: `decode` would refuse it: two of them have one name, or links lead out by way of others.
+        BadArchive: `decode` would refuse it: for names that are no plain relative paths, two of them that are
+            equal, or links that lead out by way of others.
     """
     known = list(entries)
+    for entry in known:
+        problem = name_problem(entry.name, LIMITS)
+        if problem is not None:
+            raise _bad(problem, entry.name)
     _check_tree(known)
     buffer = io.BytesIO()
     _write(buffer, known)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from workers.script.process import End, ScriptProcess
 from workers.script.protocol import Exited, Launch, Line, Refused, Report, Started, Up
@@ -108,7 +109,7 @@ class Runner:
             return os.devnull
         return str(self._logs / f"attempt-{self._attempt}" / f"rank-{self._rank}.error.json")
 
-    def _stamp(self) -> dict[str, int | float]:
+    def _stamp(self) -> dict[str, Any]:
         return {"rank": self._rank, "attempt": self._attempt, "time": time.time()}
 
 

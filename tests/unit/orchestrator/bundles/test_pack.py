@@ -102,13 +102,13 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path, target):
 
 def test_a_link_out_by_way_of_another_is_refused(tmp_path):
     folder = tmp_path / "job"
-    (folder / "a/b").mkdir(parents=True)
-    (folder / "deep").symlink_to("a/b")
-    (folder / "a/b/up").symlink_to("../../deep/../../a")  # names alone say `a`, the kernel says one above
-    (tmp_path / "a").mkdir()
-    assert _names(folder) == {"deep", "a/b/up"}
-    (folder / "a/b/up").unlink()
-    (folder / "up").symlink_to("deep/../../../a")
+    (folder / "p/q").mkdir(parents=True)
+    (folder / "a").mkdir()
+    (folder / "p/q/deep").symlink_to("../../a")
+    assert _names(folder) == {"p/q/deep"}
+    (folder / "up").symlink_to(
+        "p/q/deep/../../x"
+    )  # p/x, as far as names tell; the kernel goes above the folder
     with pytest.raises(InputError, match="a link out of the job's folder"):
         pack(folder)
 
