@@ -14,10 +14,24 @@ NONE = {"cpu_millis": 0, "gpu_millis": 0, "memory_mib": 0}
 
 def job(i, **changes):
     return {
-        "job": f"train-{i}", "id": f"id{i:08}", "queue": "default", "user": "ada", "priority": 0,
-        "state": "queued", "workers": [], "min_workers": 1, "max_workers": 2, "step": 0, "steps": 100,
-        "loss": None, "ended_at": None, "submitted_at": 0.0, "reason": "", "explain": {"sentence": "no room for it " * 9}, **changes,
-    }  # fmt: skip
+        "job": f"train-{i}",
+        "id": f"id{i:08}",
+        "queue": "default",
+        "user": "ada",
+        "priority": 0,
+        "state": "queued",
+        "workers": [],
+        "min_workers": 1,
+        "max_workers": 2,
+        "step": 0,
+        "steps": 100,
+        "loss": None,
+        "ended_at": None,
+        "submitted_at": 0.0,
+        "reason": "",
+        "explain": {"sentence": "no room for it " * 9},
+        **changes,
+    }
 
 
 def summary(nodes=2, queues=2, jobs=3):
