@@ -53,11 +53,13 @@ def main() -> None:
         database = options.database or f"sqlite:///{folder}/lockstep.db"
         with Server(database, Path(folder)) as server:
             idle = server.memory()
+            before = server.cpu_seconds()
             rate, waits, looks = load(server, options.jobs, options.clients)
+            cpu_seconds = (server.cpu_seconds() - before) / options.jobs
             memory = server.memory()
             server.kill()
         lost = missing(database, options.jobs)
-    report(options, rate, waits, looks, idle, memory, lost)
+    report(options, rate, waits, looks, cpu_seconds, idle, memory, lost)
 
 
 class Server:
@@ -73,6 +75,11 @@ class Server:
     def memory(self) -> int:
         """Resident bytes."""
         return psutil.Process(self._process.pid).memory_info().rss
+
+    def cpu_seconds(self) -> float:
+        """CPU time by now."""
+        times = psutil.Process(self._process.pid).cpu_times()
+        return times.user + times.system
 
     def kill(self) -> None:
         """At once, with no chance to write anything."""
@@ -165,7 +172,7 @@ def missing(database: str, jobs: int) -> list[str]:
     return [name for name in (f"job-{i}" for i in range(jobs)) if names[name] != 1]
 
 
-def report(options, rate, waits, looks, idle, memory, lost) -> None:
+def report(options, rate, waits, looks, cpu_seconds, idle, memory, lost) -> None:
     kind = "SQLite" if options.database is None else options.database.partition(":")[0]
     p99 = waits[min(len(waits) - 1, int(0.99 * len(waits)))]
     where = f"{kind}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
@@ -174,6 +181,7 @@ def report(options, rate, waits, looks, idle, memory, lost) -> None:
     print(f"  waited    {statistics.median(waits) * 1e3:7.1f} ms p50")
     print(f"            {p99 * 1e3:7.1f} ms p99   (target: below {TARGET_P99_SECONDS * 1e3:.0f})")
     print(f"            {waits[-1] * 1e3:7.1f} ms worst")
+    print(f"  CPU       {cpu_seconds * 1e3:7.2f} ms of the server's for each job")
     if looks:
         print(f"  looking   {statistics.median(looks) * 1e3:7.1f} ms p50, {looks[-1] * 1e3:.1f} ms worst")
     most = TARGET_MEMORY / 1e6

@@ -106,7 +106,7 @@ def _written(name: str, session: Session | ServerSession) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-S = TypeVar("S", Session, ServerSession)
+S = TypeVar("S", bound="Session | ServerSession")
 
 
 def _read(name: str, kind: type[S]) -> S | None:

@@ -15,6 +15,7 @@ from orchestrator.api.config import Config, Control, Logs
 from orchestrator.api.context import Context
 from orchestrator.api.door import Door
 from orchestrator.api.errors import Refused, answer, body, explain, reply
+from orchestrator.api.identity import Identities
 from orchestrator.api.live import Hub
 from orchestrator.api.routes import bundles as bundle_routes
 from orchestrator.api.routes import cluster, following, health, jobs, queues, tokens, wishes
@@ -52,12 +53,14 @@ def create_app(
         with database.reading() as tx:
             return tx.events.newest()
 
+    config = config or Config()
     context = Context(
         database=database,
         wake=wake,
         bundles=bundles,
-        config=config or Config(),
+        config=config,
         hub=Hub(newest),
+        identities=Identities(database, config.token_seconds),
         control=control,
         logs=logs,
     )

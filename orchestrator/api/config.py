@@ -20,6 +20,7 @@ class Config:
         body_bytes_max: of a request, bundles apart.
         bundle_bytes_max: of a bundle, as it is sent.
         followers_max: how many may follow events and logs at once.
+        token_seconds: how long a good token is remembered; see `identity`.
         spool: folder for bundles that are on their way; None for the system's.
     """
 
@@ -27,6 +28,7 @@ class Config:
     body_bytes_max: int = 1_000_000
     bundle_bytes_max: int = LIMITS.archive
     followers_max: int = 256
+    token_seconds: float = 1.0
     spool: Path | None = None
 
 

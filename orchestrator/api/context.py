@@ -14,14 +14,13 @@ from starlette.concurrency import run_in_threadpool
 from orchestrator.api.access import Caller
 from orchestrator.api.config import Config, Control, Logs
 from orchestrator.api.errors import Refused, Wrong, answer
+from orchestrator.api.identity import Identities
 from orchestrator.api.live import Hub
 from orchestrator.store.database import Database
 from orchestrator.store.records import JobRecord
 from orchestrator.store.transaction import Transaction
 from workers.errors import InputError
 from workers.storage import Store
-
-_NO_TOKEN = "this token is not known, or no longer good"
 
 
 @dataclass(kw_only=True)
@@ -32,6 +31,7 @@ class Context:
         wake: lets the control loop look at once.
         bundles: where the folders of jobs are kept.
         hub: tells followers that something has happened.
+        identities: whose a token is.
     """
 
     database: Database
@@ -39,20 +39,9 @@ class Context:
     bundles: Store
     config: Config
     hub: Hub
+    identities: Identities
     control: Control | None = None
     logs: Logs | None = None
-
-    def identify(self, secret: str, now: float) -> Caller:
-        """Whose token this is.
-
-        Raises:
-            Refused: nobody's, or it is expired or revoked.
-        """
-        with self.database.reading() as tx:
-            token, why = tx.tokens.find(secret, now)
-        if token is None:
-            raise Refused(401, _NO_TOKEN, fix="ask an admin for another token", why=why)
-        return Caller.of(token)
 
     async def refuse(self, request: Request, refusal: Refused) -> JSONResponse:
         """Answer a request that is refused, and note that it was made."""

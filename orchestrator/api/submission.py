@@ -6,35 +6,27 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from orchestrator.api.errors import Wrong
-from orchestrator.spec import JobSpec
-from orchestrator.spec.explain import explain
-from orchestrator.spec.problems import dotted
-from workers.errors import InputError
+from orchestrator.spec import JobSpec, ScriptSpec, SpecError, check_job
 
 
-def read_spec(values: Mapping[str, Any]) -> JobSpec:
+def read_spec(values: Mapping[str, Any]) -> JobSpec | ScriptSpec:
     """A job file's fields as JSON → the job.
 
     Raises:
         Wrong: all that is wrong with it, a line each.
     """
     try:
-        text = json.dumps(values, allow_nan=False)
+        json.dumps(values, allow_nan=False, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise Wrong(422, "a text is not Unicode", where="spec", fix="write it as base64, say") from error
     except ValueError as error:
-        raise Wrong(
-            422, "a number is not finite", where="spec", fix="write NaN and infinities as text"
-        ) from error
+        fix = "write NaN and infinities as text"
+        raise Wrong(422, "a number is not finite", where="spec", fix=fix) from error
     try:
-        return JobSpec.model_validate_json(text)
-    except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            loc, what, fix = explain(problem)
-            lines.append(str(InputError(f"{dotted(loc)}: {what}" if loc else what, fix=fix)))
-        raise Wrong(422, "\n".join(lines), where="spec") from error
+        return check_job(values, "spec")
+    except SpecError as error:
+        raise Wrong(422, error.what, where="spec", fix=error.fix) from error
     except RuntimeError as error:  # `~somebody` of a machine that does not know them
         raise Wrong(422, str(error), where="spec", fix="write paths as file:///folder") from error
 

@@ -46,7 +46,7 @@ def jobs_table(jobs: Sequence[Mapping[str, Any]], now: float) -> Table:
     table.add_column("step", justify="right", no_wrap=True)
     table.add_column("loss", justify="right", no_wrap=True)
     table.add_column("age", justify="right", no_wrap=True)
-    table.add_column("", overflow="ellipsis", no_wrap=True)
+    table.add_column("")  # what there is no room for is cut off here first
     for job in jobs:
         table.add_row(
             Text(job["job"], style="bold"),
@@ -59,7 +59,7 @@ def jobs_table(jobs: Sequence[Mapping[str, Any]], now: float) -> Table:
             steps(job),
             loss(job),
             fmt.duration(max(0.0, (job["ended_at"] or now) - job["submitted_at"])),
-            Text(why(job)),
+            Text(why(job), no_wrap=True, overflow="ellipsis"),
         )
     return table
 

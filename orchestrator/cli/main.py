@@ -31,12 +31,12 @@ app = typer.Typer(
     add_completion=True,
 )
 app.command()(run.run)
-for command in (serve.serve, submit.submit, listing.jobs, jobs.status, listing.logs, jobs.events):
+for service in (serve.serve, submit.submit, listing.jobs, listing.logs, listing.explain):
+    app.command()(service)
+for command in (jobs.status, jobs.events, jobs.resize, jobs.drain, jobs.pause, jobs.resume, jobs.save):
     app.command()(command)
-for command in (listing.explain, jobs.resize, jobs.drain, jobs.pause, jobs.resume, jobs.save, jobs.cancel):
-    app.command()(command)
-for command in (submit.wait, top.top, administration.audit):
-    app.command()(command)
+for other in (jobs.cancel, submit.wait, top.top, administration.audit):
+    app.command()(other)
 app.command()(replay.replay)
 app.command()(verify.verify)
 app.command()(simulate.simulate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -40,7 +40,7 @@ def submit(
         raise InputError("--resume and --fresh contradict each other", fix="choose one")
     notes: list[str] = []
     with reach_server(server) as client:
-        start = "resume" if resume else "fresh" if fresh else "new"
+        start: Literal["new", "resume", "fresh"] = "resume" if resume else "fresh" if fresh else "new"
         handed_in = client.submit(job, overrides=overrides or [], start=start, key=key, notes=notes)
         for note in notes:
             print(f"note: {note}", file=sys.stderr)

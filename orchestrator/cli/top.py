@@ -57,10 +57,10 @@ def _live(client: Client, every: float) -> None:
             rows = rows_for(seen, console.height)
             first = max(0, min(first, len(seen["jobs"]) - rows))
             live.update(screen(seen, rows=rows, first=first, trouble=trouble), refresh=True)
-            key = _key(keyboard, max(0.0, due - time.monotonic()))
-            if key in _LEAVE:
+            keys = _pressed(keyboard, max(0.0, due - time.monotonic()))
+            if _LEAVE.intersection(keys):
                 return
-            first += (key in _DOWN) - (key in _UP)
+            first += sum(keys.count(key) for key in _DOWN) - sum(keys.count(key) for key in _UP)
             if time.monotonic() >= due:
                 seen, trouble = _look(client, seen)
                 due = time.monotonic() + every
@@ -91,7 +91,7 @@ def _keys() -> Iterator[int]:
         termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
 
 
-def _key(keyboard: int, seconds: float) -> str:
-    """The next key within so many seconds; empty if there is none."""
+def _pressed(keyboard: int, seconds: float) -> str:
+    """What is pressed first within so many seconds, and what came along with it; empty if nothing is."""
     ready, _, _ = select.select([keyboard], [], [], seconds)
-    return os.read(keyboard, 16).decode(errors="replace") if ready else ""
+    return os.read(keyboard, 1024).decode(errors="replace") if ready else ""

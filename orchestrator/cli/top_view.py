@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _BAR = 24
 _NODES_MAX, _QUEUES_MAX = 8, 8
-_FRAME = 9  # lines that are there whatever there is
+_FRAME = 10  # lines that are there whatever there is
 
 
 def screen(summary: Mapping[str, Any], *, rows: int, first: int = 0, trouble: str = "") -> RenderableType:

@@ -132,11 +132,11 @@ def _plain(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A job's fields as JSON has them.
 
     Raises:
-        InputError: something in them cannot be sent, such as a date among the parameters.
+        InputError: a number among its parameters is not finite.
     """
     try:
         plain: dict[str, Any] = json.loads(json.dumps(spec, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        fix = "put dates and the like in quotes, and write NaN and infinities as text"
+    except ValueError as error:
+        fix = "write NaN and infinities as text"
         raise InputError(f"something in it cannot be sent: {error}", where="params", fix=fix) from error
     return plain

@@ -19,7 +19,8 @@ class Message:
 
 def parse(lines: Iterable[str]) -> Iterator[Message]:
     """The messages in lines without their ends. One that was cut off is none."""
-    event, data, id = "", [], None
+    event, id = "", None
+    data: list[str] = []
     for line in lines:
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")

@@ -73,7 +73,7 @@ class Wire:
 
     def upload(self, path: str, data: bytes) -> None:
         """Send bytes."""
-        _check(self._request("PUT", path, content=data, headers={"Content-Type": "application/x-tar"}))
+        _check(self._request("PUT", path, content=data, headers={"Content-Type": "application/octet-stream"}))
 
     def follow(self, path: str, after: int = 0) -> Iterator[Message]:
         """A stream of events to its end, across any number of broken connections; each event once."""
@@ -134,8 +134,7 @@ class Wire:
             target = self._find()
         except LockstepError:  # its file is not there yet
             return
-        if target != self._target:
-            self._http.close()
+        if target != self._target:  # the old connection is left alone: other threads may be using it
             self._target, self._http = target, _connect(target)
 
     def _unreachable(self, error: Exception) -> UnreachableError:

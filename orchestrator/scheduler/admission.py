@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from math import inf
 
-from orchestrator.scheduler.board import Board
+from orchestrator.scheduler.board import Board, Sort
 from orchestrator.scheduler.config import Policy
 from orchestrator.scheduler.order import can_meet
 from orchestrator.scheduler.placement import choose, enough, most
-from orchestrator.scheduler.preemption import Taking, Victims, carry_out, cost, find
+from orchestrator.scheduler.preemption import Taking, carry_out, cost, find
 from orchestrator.scheduler.reasons import Code, Reason
 from orchestrator.scheduler.room import SOON, Ints, Shape, Spots
-from orchestrator.scheduler.snapshot import Job, NodeState
+from orchestrator.scheduler.snapshot import Job, NodeState, Within
+from orchestrator.scheduler.victims import Victims
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +27,52 @@ class Opening:
 
 def admit(board: Board, job: Job, victims: Victims) -> None:
     """Decide about a job, given what was decided about those before it."""
+    sort = _sort(board, job)
+    if sort is not None and (known := board.fates.get(sort)) is not None:
+        board.explain[job.id] = known
+        return
     if (refused := board.ledger.impossible(job)) is not None:
         board.rejects[job.id] = refused
         return
     own = board.lift(job) is not None
+    others_wait = board.first_blocked is not None
     if (limited := board.ledger.blocked(job)) is not None:
         board.explain[job.id] = limited
         return
     kept = board.kept.get(job.id)
     if kept is None:
         _decide(board, job, victims, own)
+        if sort is not None and others_wait and _only_waits(board, job):
+            board.fates[sort] = board.explain[job.id]
         return
     mine = board.that_are_up(kept)
     board.room.open(mine)
     _decide(board, job, victims, own=True)
     if job.id not in board.at_work:
         board.room.open(mine, closed=True)
+
+
+def _sort(board: Board, job: Job) -> Sort | None:
+    """What it has in common with jobs that fare no better after it; None if it is a case of its own.
+
+    Room only becomes less while a plan is made, and so do victims. So of thousands of jobs that wait for the
+    same only the first has to be looked at.
+    """
+    if board.ahead and board.considered < board.config.reservations_max:
+        return None  # it may be promised a time
+    if job.within is not Within.ANYWHERE or job.id in board.promises or job.id in board.kept:
+        return None
+    if not board.ledger.is_unlimited(job.queue):
+        return None
+    if board.config.policy is Policy.DEADLINE and job.deadline is not None:
+        return None
+    # Under fair share it matters what its queue uses.
+    changes = board.ledger.changes if board.config.policy is Policy.FAIR else 0
+    return board.room.shape(job), job.min_workers, job.estimate, job.priority, job.queue, changes
+
+
+def _only_waits(board: Board, job: Job) -> bool:
+    return job.id in board.explain and job.id not in board.promises
 
 
 def _decide(board: Board, job: Job, victims: Victims, own: bool) -> None:

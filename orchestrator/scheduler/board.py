@@ -17,6 +17,9 @@ from orchestrator.scheduler.room import SOON, Shape, Spots
 from orchestrator.scheduler.snapshot import Job, JobState, NodeState, Place, Placement, Reservation, Snapshot
 from orchestrator.scheduler.timeline import Holding, build, holdings
 
+#: Jobs that cannot be told apart: of those that come later, none fares better. See `admission`.
+Sort = tuple[Shape, int, float | None, int, str, int]
+
 #: Policies that promise starts. The others need none: whoever stands first takes from those behind.
 PROMISING = (Policy.PRIORITY, Policy.FAIR, Policy.DEADLINE)
 
@@ -81,8 +84,7 @@ class Board:
         self.pending = {job.id: job for job in snapshot.jobs if job.state is JobState.PENDING}
         self.at_work = {id: self._worker(h) for id, h in held.items() if h.job.state is not JobState.STOPPING}
         self.ledger = Ledger(snapshot.queues, self._total())
-        for holding in held.values():
-            self.ledger.add(holding.job, holding.workers + sum(holding.leaving.values()))
+        self.ledger.add_all((h.job, h.workers + sum(h.leaving.values())) for h in held.values())
         self.kept = self._kept_nodes()
         self.reserved = {r.job: r for r in snapshot.reservations if r.job in self.pending}
         self.promises: dict[str, Promise] = {}
@@ -97,24 +99,25 @@ class Board:
         self.wakes: list[float] = []
         self.somebody_leaves = any(holding.leaving for holding in held.values())  # so soon is not now
         self._leaving: dict[int, int] = {}
+        self.guessed: dict[int, float] = {}  # from when on a node's room is a guess
         for holding in held.values():
             for node, workers in holding.leaving.items():
                 self._leaving[node] = self._leaving.get(node, 0) + workers
-        self.guessed: dict[int, float] = {}  # from when on a node's room is a guess
-        for holding in held.values():
             if not holding.known:
                 for node in holding.spots:
-                    self.guessed[node] = min(holding.end, self.guessed.get(node, inf))
+                    if holding.end < self.guessed.get(node, inf):
+                        self.guessed[node] = holding.end
         capacity = [node.capacity.amounts for node in self.nodes]
         self._capacity = np.array(capacity, dtype=np.int64).reshape(-1, 3)
         self._misfits: dict[tuple[Shape, int, object], Reason | None] = {}
         self._shared: dict[tuple[Code, tuple[Fact, ...]], Reason] = {}
         self.failed_starts: dict[tuple[Shape, object], list[tuple[int, float, int]]] = {}
         self.failed_takes: dict[tuple[Shape, object, object], int] = {}
+        self.fates: dict[Sort, Reason] = {}
 
     def _worker(self, holding: Holding) -> Worker:
         end = self.room.time_of(max(SOON + 1, self.room.row_of(holding.end))) if self.ahead else inf
-        return Worker(job=holding.job, spots=holding.spots, lent=holding.lent, end=end, known=holding.known)
+        return Worker(holding.job, holding.spots, end, holding.known, holding.lent)
 
     def _total(self) -> Amounts:
         total = (0, 0, 0)

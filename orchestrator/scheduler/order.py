@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from zlib import crc32
 
 from orchestrator.scheduler.board import Board
@@ -19,6 +20,22 @@ from orchestrator.scheduler.timeline import service
 
 #: (class, when, lot, id): jobs of a lower class first; of these, the earlier; of these, by lot.
 Key = tuple[int, float, int, str]
+
+
+class Keys(dict[str, Key]):
+    """Job's id → where it stands. Of those at work that is often not asked for."""
+
+    def __init__(self, jobs: Iterable[Job], key: Callable[[Job], Key]) -> None:
+        self._jobs = {job.id: job for job in jobs}
+        self._key = key
+
+    def __missing__(self, id: str) -> Key:
+        return self.of(self._jobs[id])
+
+    def of(self, job: Job) -> Key:
+        """Where it stands."""
+        found = self[job.id] = self._key(job)
+        return found
 
 
 def key_of(board: Board) -> Callable[[Job], Key]:
@@ -109,6 +126,7 @@ def _share(board: Board, queue: str) -> int:
     return board.ledger.share(queue, board.promised_use.get(queue, (0, 0, 0)))
 
 
+@lru_cache(maxsize=1 << 17)
 def _lot(seed: int, id: str) -> int:
     """Decides between jobs of the same moment; ids alone would favour whoever is called aaa."""
     return crc32(id.encode(), seed & 0xFFFFFFFF)

@@ -17,11 +17,11 @@ from orchestrator.scheduler.board import Board, Worker
 from orchestrator.scheduler.config import Config
 from orchestrator.scheduler.drains import evacuate
 from orchestrator.scheduler.nodes import scale
-from orchestrator.scheduler.order import in_order, key_of, promote
-from orchestrator.scheduler.preemption import Victims
+from orchestrator.scheduler.order import Keys, in_order, key_of, promote
 from orchestrator.scheduler.promises import claim, keep
 from orchestrator.scheduler.sizes import hand_out
 from orchestrator.scheduler.snapshot import PolicyState, Snapshot
+from orchestrator.scheduler.victims import Victims
 from orchestrator.scheduler.wakes import next_wake
 
 
@@ -35,8 +35,8 @@ def plan(snapshot: Snapshot, config: Config | None = None) -> Plan:
     # 1 Who waited too long goes first.
     promote(board)
     key = key_of(board)
-    keys = {job.id: key(job) for job in snapshot.jobs}
-    queue = sorted(board.pending.values(), key=lambda job: keys[job.id])
+    keys = Keys(snapshot.jobs, key)
+    queue = sorted(board.pending.values(), key=keys.of)
     # 2 Workers leave nodes that go away.
     evacuate(board)
     # 3 What was promised: who others make room for starts as soon as they have; others keep their times.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from orchestrator.scheduler.reasons import Code, Reason
-from orchestrator.scheduler.snapshot import KINDS, Job, Limit, Queue
+from orchestrator.scheduler.snapshot import KINDS, Job, Limit, Queue, Resources
 
 Amounts = tuple[int, int, int]
 _NOTHING: Amounts = (0, 0, 0)
@@ -70,6 +70,21 @@ class Ledger:
         user = (job.queue, job.user)
         self.used[job.queue] = plus(self.used.get(job.queue, _NOTHING), amounts)
         self.used_by_user[user] = plus(self.used_by_user.get(user, _NOTHING), amounts)
+
+    def add_all(self, workers: Iterable[tuple[Job, int]]) -> None:
+        """The same for many jobs at once."""
+        counts: dict[tuple[str, str, Resources], int] = {}
+        kinds: dict[tuple[str, str, Resources], Job] = {}
+        for job, count in workers:
+            kind = (job.queue, job.user, job.request)
+            counts[kind] = counts.get(kind, 0) + count
+            kinds[kind] = job
+        for kind, count in counts.items():
+            self.add(kinds[kind], count)
+
+    def is_unlimited(self, queue: str) -> bool:
+        """Whether a queue exists, and neither it nor its users have a limit."""
+        return queue in self._unlimited
 
     def impossible(self, job: Job) -> Reason | None:
         """Why a job can never run, however empty the cluster is."""

@@ -20,7 +20,7 @@ _ENDS_MAX = 40
 _GUESS_SECONDS_MIN = 600.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Holding:
     """What a job that is at work has, by the nodes' numbers.
 
@@ -89,16 +89,11 @@ def holdings(snapshot: Snapshot, numbers: Mapping[str, int], *, ahead: bool) -> 
     found = {}
     for id, job in jobs.items():
         spots, end, known = stay[id], inf, True
+        workers = sum(spots.values())
         if ahead:
-            end, known = expected_end(job, sum(spots.values()), snapshot.now)
-        found[id] = Holding(
-            job=job,
-            spots=spots,
-            lent=loan(spots, job.min_workers),
-            leaving=leaving.get(id, {}),
-            end=end,
-            known=known,
-        )
+            end, known = expected_end(job, workers, snapshot.now)
+        lent = loan(spots, job.min_workers) if workers > job.min_workers else {}
+        found[id] = Holding(job, spots, lent, leaving.get(id, {}), end, known)
     return found
 
 
@@ -136,15 +131,18 @@ def build(
         elif node.state is NodeState.BOOTING and ahead and node.eta is not None:
             change[_row(times, node.eta), number] = node.capacity.amounts
     requests, rows, where, counts, whose = [], [], [], [], []
+    first_end = min(SOON + 1, len(times))
     for number, holding in enumerate(held):
         requests.append(holding.job.request.amounts)
         lent = holding.lent if ahead else {}
-        ends_at = _row(times, holding.end) if ahead else len(times)
+        ends_at = bisect_left(times, holding.end, lo=first_end) if ahead else len(times)
         for node, workers in holding.spots.items():
             rows.append(ends_at)
             where.append(node)
-            counts.append(workers - lent.get(node, 0))
+            counts.append(workers - lent[node] if node in lent else workers)
             whose.append(number)
+        if not lent and not holding.leaving:
+            continue
         for spots, row in ((holding.leaving, SOON), (lent, SOON + 1)):
             for node, workers in spots.items():
                 rows.append(row)

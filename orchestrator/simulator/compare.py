@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from orchestrator.scheduler import Policy
-from orchestrator.scheduler.snapshot import NodeType, Queue
+from orchestrator.scheduler.snapshot import NodeType
 from orchestrator.simulator.fairness import alone, equal_shares, queues_of, shares_by_demand
 from orchestrator.simulator.options import Options
 from orchestrator.simulator.outcome import Outcome, outcome_of
@@ -47,10 +47,8 @@ class Study:
         Raises:
             InputError: no job fits at all.
         """
-        total = self.nodes * self.gpus_per_node
-        shares = (equal_shares if self.shares is Shares.EQUAL else shares_by_demand)(self.jobs, total)
-        setting = self.setting(queues_of(shares))
-        own = alone(setting, self.jobs, shares) if self.fairness and len(shares) > 1 else {}
+        setting = self.setting()
+        own = self.own_shares() if self.fairness and len(self.queue_shares()) > 1 else {}
         for policy in policies:
             simulation = Simulation(setting, self.jobs, replace(self.options.policy, policy=policy))
             if not simulation.possible:
@@ -62,7 +60,16 @@ class Study:
             simulation.run()
             yield policy, simulation, outcome_of(simulation, own)
 
-    def setting(self, queues: tuple[Queue, ...]) -> Setting:
+    def queue_shares(self) -> dict[str, int]:
+        """GPUs by queue."""
+        total = self.nodes * self.gpus_per_node
+        return (equal_shares if self.shares is Shares.EQUAL else shares_by_demand)(self.jobs, total)
+
+    def own_shares(self) -> dict[str, dict[str, float]]:
+        """Queue → job → its completion, if the queue had its share to itself."""
+        return alone(self.setting(), self.jobs, self.queue_shares())
+
+    def setting(self) -> Setting:
         """The cluster."""
         more = self.options.nodes
         nodes = machines(
@@ -84,7 +91,7 @@ class Study:
         return Setting(
             nodes=nodes,
             types=(added,) if more.added else (),
-            queues=queues,
+            queues=queues_of(self.queue_shares()),
             costs=self.options.costs,
             faults=self.options.faults,
             round_seconds=self.round_seconds,

@@ -184,7 +184,7 @@ def _problems(
         if name in draft.values
         else info.get_default(call_default_factory=True, validated_data={})
         for name, info in JobSpec.model_fields.items()
-        if name in SECTIONS and name not in faulty
+        if name in SECTIONS and name not in faulty and (name in draft.values or not info.is_required())
     }
     for loc, rule in misfits(sound):
         fix = (rule.context or {}).get("fix")

@@ -26,7 +26,7 @@ _looking = threading.Lock()
 _BODY = {
     "requestBody": {
         "required": True,
-        "content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
 
@@ -42,7 +42,8 @@ def has_bundle(digest: Digest, here: Here, caller: Submitter) -> Response:
 @router.put("/{digest}", status_code=204, response_class=Response, responses=fails(404), openapi_extra=_BODY)
 async def put_bundle(digest: Digest, here: Here, caller: Submitter, request: Request) -> Response:
     """Send a job's folder, as `orchestrator.bundles.pack` makes it."""
-    with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES_MAX, dir=here.config.spool) as file:
+    spool = None if here.config.spool is None else str(here.config.spool)
+    with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES_MAX, dir=spool) as file:
         async for chunk in request.stream():
             await run_in_threadpool(file.write, chunk)
         await run_in_threadpool(_keep, here, request, digest, file)

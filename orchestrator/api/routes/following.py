@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
@@ -29,7 +29,7 @@ _Follow = Annotated[bool, Query(description="Stream what there is and what happe
 _LastId = Annotated[
     str | None, Header(alias="Last-Event-ID", description="Of a stream: counts more than `after`.")
 ]
-_STREAMS = {
+_STREAMS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "A page; or with `follow`, or `Accept: text/event-stream`, server-sent events. The id "
         "of each is its number; `end` is the last.",
@@ -102,7 +102,7 @@ def _stream(
 
     def still() -> bool:
         try:
-            here.identify(secret, time.time())
+            here.identities.find(secret, time.time())
         except Refused:
             return False
         return True

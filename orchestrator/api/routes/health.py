@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -14,7 +15,7 @@ from orchestrator.api.routes.responses import fails
 
 router = APIRouter(tags=["health"])
 
-_TEXT = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
 @router.get("/healthz", responses={503: {"model": Error}})

@@ -53,4 +53,5 @@ def revoke_token(token: TokenId, here: Here, caller: AdminOfAll, request: Reques
         except InputError as error:
             raise Wrong(404, error.what, where=error.where, fix=error.fix) from error
         note(tx, request, "revoke token", token, record.user)
+    here.identities.forget()
     return views.token(record)

@@ -81,9 +81,8 @@ def test_a_wrong_job_file_never_leaves_this_machine(service, job_file):
     assert service.audit() == []
 
 
-@pytest.mark.parametrize("value", ["2020-01-01", ".nan"])
-def test_what_json_cannot_say_is_refused_before_it_is_sent(service, job_file, value):
-    job_file.write_text(JOB + f"params: {{day: {value}}}\n")
+def test_what_json_cannot_say_is_refused_before_it_is_sent(service, job_file):
+    job_file.write_text(JOB + "params: {rate: 1e400}\n")
     with (
         serving(service.app) as url,
         client(service, url) as ours,
