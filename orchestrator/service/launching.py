@@ -7,7 +7,6 @@ here.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -16,17 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from clusters.types import Resources
 from orchestrator.assigning import assign
 from orchestrator.bundles import fetch, unpack
 from orchestrator.prepare import find_origin, resolve
+from orchestrator.scripts.assigning import script_job
+from orchestrator.scripts.job import Policy
 from orchestrator.service.executor import Order
-from orchestrator.spec import JobSpec
-from orchestrator.spec.explain import explain
-from orchestrator.spec.problems import dotted
-from workers.errors import InputError
+from orchestrator.spec import ScriptSpec, check_job
 from workers.storage import Store
 
 #: How many attempts are prepared at once: each may read manifests, and all share one interpreter.
@@ -75,7 +71,9 @@ class Launcher:
 
         since = time.time()
         with self._turns:
-            spec = read_spec(order.spec)
+            spec = check_job(order.spec, "the job's fields")
+            if isinstance(spec, ScriptSpec):
+                return self._prepare_script(order, spec)
             job_file = self._unpack(order.bundle) / _JOB_FILE
             fresh = order.start == "fresh"
             job = resolve(spec, job_file, fresh=fresh)
@@ -97,6 +95,30 @@ class Launcher:
             )
         return partial(begin, assignment)
 
+    def _prepare_script(self, order: Order, spec: ScriptSpec) -> Callable[[], Any]:
+        """Its folder stays on the nodes over all attempts, until the job is over."""
+        from clusters.connection import namespace
+        from orchestrator.following import begin
+        from orchestrator.script_actor import ScriptAssignment
+
+        if order.bundle is not None:
+            fetch(self.bundles, order.bundle)  # what is wrong with it is said here
+        folder = f"{order.name}-{order.job}"
+        assignment = ScriptAssignment(
+            job=script_job(spec, f"{folder}-{order.attempt}", folder),
+            namespace=namespace(),
+            policy=Policy(),
+            workers=sum(order.places.values()),
+            store=self.bundles.uri,
+            bundle=order.bundle,
+            notes=(),
+            submitted=order.submitted_at,
+            places=dict(order.places),
+            number=order.number,
+            tag=self.tag(order.job, order.attempt),
+        )
+        return partial(begin, assignment)
+
     def _unpack(self, bundle: str | None) -> Path:
         """The folder that came with a job; an empty one, if none did."""
         target = self.folder / (bundle or "none")
@@ -107,18 +129,3 @@ class Launcher:
                 else:
                     unpack(fetch(self.bundles, bundle), bundle, target)
         return target
-
-
-def read_spec(values: Any) -> JobSpec:
-    """A stored job's fields.
-
-    Raises:
-        InputError: this version of Lockstep would not take them.
-    """
-    try:
-        return JobSpec.model_validate_json(json.dumps(values))
-    except ValidationError as error:
-        loc, what, fix = explain(error.errors()[0])
-        raise InputError(
-            f"{dotted(loc)}: {what}" if loc else what, where="the job's fields", fix=fix
-        ) from error

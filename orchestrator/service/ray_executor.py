@@ -22,9 +22,10 @@ from ray.exceptions import ActorDiedError, RayError
 from orchestrator.exit_codes import FAILED
 from orchestrator.following import get, supervisors
 from orchestrator.gang.events import Interrupted, Resize, SaveNow, Stop
-from orchestrator.job_actor import News, actor_name
+from orchestrator.job_actor import actor_name
 from orchestrator.records.facts import JobState
-from orchestrator.records.steplog import EventEntry
+from orchestrator.records.news import News
+from orchestrator.records.steplog import EventEntry, LogEntry
 from orchestrator.scheduler.snapshot import Resources
 from orchestrator.service.executor import (
     ClusterNode,
@@ -38,6 +39,8 @@ from orchestrator.service.executor import (
     Told,
 )
 from orchestrator.service.launching import Launcher
+from orchestrator.service.logs import JobLogs
+from orchestrator.spec.fields import seconds
 from workers.errors import AccessError, LockstepError, UnreachableError
 
 _log = logging.getLogger(__name__)
@@ -74,10 +77,11 @@ class RayExecutor:
 
     Args:
         launcher: begins attempts.
+        logs: where the output of script jobs goes.
     """
 
-    def __init__(self, launcher: Launcher) -> None:
-        self._launcher = launcher
+    def __init__(self, launcher: Launcher, logs: JobLogs | None = None) -> None:
+        self._launcher, self._logs = launcher, logs
         self._wake: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._runs: dict[tuple[str, int], _Run] = {}
@@ -193,7 +197,7 @@ class RayExecutor:
     def _send(self, run: _Run, order: Order) -> None:
         if order.stop:
             if not run.stopped:
-                run.handle.wish.remote(Stop(seconds=_STOP_SECONDS))
+                run.handle.wish.remote(Stop(seconds=_stop_seconds(order)))
                 run.stopped = True
         elif order.number > run.told and order.places:
             workers = sum(order.places.values())
@@ -294,6 +298,9 @@ class RayExecutor:
         order = run.order
         heard = Heard(incarnation=news.incarnation, position=news.position)
         told = tuple(_told(entry) for entry in news.entries if isinstance(entry, EventEntry))
+        lines = [entry for entry in news.entries if isinstance(entry, LogEntry)]
+        if lines and self._logs is not None:
+            self._logs.write(order.job, lines)
         view = news.view.to_json()
         if news.outcome is not None:
             run.over = True
@@ -350,6 +357,12 @@ def _end_workers(handle: Any) -> None:
         if not asked:
             handle.wish.remote(Interrupted())
             asked = True
+
+
+def _stop_seconds(order: Order) -> float:
+    """How long a job may take to save and end: a script job as long as its file says."""
+    grace = order.spec.get("grace")
+    return max(_STOP_SECONDS, seconds(grace)) if isinstance(grace, str) else _STOP_SECONDS
 
 
 def _node(facts: Any) -> ClusterNode:
