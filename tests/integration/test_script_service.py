@@ -1,4 +1,4 @@
-"""A script job on a server: queued, placed, its output kept, stopped with its grace time, and gone on with."""
+"""A script job on a server: queued, placed, its output kept, stopped in its grace time, and gone on with."""
 
 from __future__ import annotations
 
