@@ -57,9 +57,11 @@ bench: $(INSTALLED) ## measure steps/s, recovery, reading of data and checkpoint
 	$(BIN)/python benchmarks/resize.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/data_resume.py
+	PYTHONPATH=. $(BIN)/python benchmarks/scheduler.py
 	$(BIN)/python benchmarks/checkpoint.py
 	$(BIN)/python benchmarks/restore.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/service.py
 
 clean: ## remove what tools and demos leave behind; .venv stays
 	rm -rf demo-runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

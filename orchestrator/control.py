@@ -15,7 +15,7 @@ from orchestrator.sessions import find_session
 from workers.errors import InputError, UnreachableError
 
 if TYPE_CHECKING:  # Ray must not be imported before `ray_cluster` has set it up
-    from orchestrator.job_actor import News
+    from orchestrator.records.news import News
 
 
 class RunningJob:

@@ -13,9 +13,11 @@ from clusters.connection import namespace
 from orchestrator.gang import Outcome
 from orchestrator.gang.events import Interrupted
 from orchestrator.interruption import Interruption
-from orchestrator.job_actor import Assignment, JobActor, News, actor_name
+from orchestrator.job_actor import Assignment, JobActor, actor_name
+from orchestrator.records.news import News
 from orchestrator.records.status import JobView
 from orchestrator.records.steplog import Entry, StepEntry
+from orchestrator.script_actor import ScriptAssignment, ScriptJobActor
 from workers.errors import UnreachableError
 
 _LOOK_SECONDS = 0.2
@@ -25,18 +27,40 @@ _CONCURRENCY = 16
 
 
 def find(job: str) -> Any | None:
-    """The supervisor of a running job on the connected cluster; None if there is none."""
+    """The supervisor of a running job on the connected cluster; None if there is none.
+
+    A server's are called otherwise than that of `lockstep run`; of several that is preferred, else the
+    newest.
+    """
+    named = [name for name in supervisors() if name.startswith(f"{job}/")]
+    exact = actor_name(job)
+    return get(exact if exact in named else max(named)) if named else None
+
+
+def get(name: str) -> Any | None:
+    """A supervisor by its name in Ray; None if there is none of this name.
+
+    An actor whose handle cannot be had any more is none.
+    """
     try:
-        return ray.get_actor(actor_name(job), namespace())
+        return ray.get_actor(name, namespace())
     except ValueError:
         return None
 
 
-def begin(assignment: Assignment) -> Any:
+def supervisors() -> list[str]:
+    """The names of all supervisors on the connected cluster."""
+    named = ray.util.list_named_actors(all_namespaces=True)
+    ours = [actor["name"] for actor in named if actor["namespace"] == namespace()]
+    return [name for name in ours if name.endswith("/supervisor")]
+
+
+def begin(assignment: Assignment | ScriptAssignment) -> Any:
     """Start a job's supervisor, on this node where that is possible: it should not get lost with workers."""
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-    options = JobActor.options(  # type: ignore[attr-defined]
-        name=actor_name(assignment.job.name),
+    actor: Any = JobActor if isinstance(assignment, Assignment) else ScriptJobActor
+    options = actor.options(
+        name=assignment.actor,
         namespace=assignment.namespace,
         lifetime="detached",
         max_concurrency=_CONCURRENCY,

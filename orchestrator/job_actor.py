@@ -25,16 +25,16 @@ from orchestrator.gang import Outcome, Policy
 from orchestrator.gang.events import GangEvent, Resize, SaveNow, Wish
 from orchestrator.records.bookkeeper import Bookkeeper
 from orchestrator.records.facts import Checkpoint
+from orchestrator.records.news import News
 from orchestrator.records.scoreboard import Scoreboard
-from orchestrator.records.status import JobView
 from orchestrator.records.steplog import Entry
 from orchestrator.records.timeline import Timeline
-from orchestrator.supervisor import Supervisor, Work
+from orchestrator.supervisor import Happening, Supervisor, Work
 from workers.errors import LockstepError
 from workers.protocol import Fault, TrainJob
 
 #: A job that nobody follows can still be asked about for so long after its end.
-_LINGER_SECONDS = 600.0
+LINGER_SECONDS = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,12 @@ class Assignment:
         run: tells this run from earlier ones of the same job.
         namespace: Ray's name space for all of it.
         policy: how patient to be with workers.
-        workers: how many it should have.
+        workers: how many it should have, and
+        places: how many of them on each node; None where the cluster chooses.
+        number: of the order that says so; see `Resize`.
+        tag: tells a server's supervisors of one job apart, and from that of `lockstep run`. One that has a
+        tag
+            is there until it is dismissed.
         each: the resources of one worker.
         standby: keep processes ready that can replace workers.
         resume_step: the checkpoint to go on from, if any.
@@ -71,30 +76,19 @@ class Assignment:
     since: float
     metrics_address: str | None = None
     sidecar: Mapping[str, Any] = field(default_factory=dict)
+    places: Mapping[str, int] | None = None
+    number: int = 0
+    tag: str | None = None
+
+    @property
+    def actor(self) -> str:
+        """The supervisor's name in Ray."""
+        return actor_name(self.job.name, self.tag)
 
 
-@dataclass(frozen=True, kw_only=True)
-class News:
-    """What a follower hears.
-
-    Attributes:
-        incarnation: changes when the supervisor had to start again; its history then begins anew.
-        entries: history after what the follower knows.
-        position: how far that goes.
-        view: the job as it is now.
-        outcome: how it ended, when it has.
-    """
-
-    incarnation: str
-    entries: tuple[Entry, ...]
-    position: int
-    view: JobView
-    outcome: Outcome | None
-
-
-def actor_name(job: str) -> str:
-    """The name of a job's supervisor in Ray."""
-    return f"{job}/supervisor"
+def actor_name(job: str, tag: str | None = None) -> str:
+    """The name of a job's supervisor in Ray; see `Assignment.tag`."""
+    return f"{job}/supervisor" if tag is None else f"{job}/{tag}/supervisor"
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0)
@@ -125,6 +119,7 @@ class JobActor:
         )
         for note in assignment.notes:
             self._books.note(note)
+        self._heeded = assignment.number
         self._crew = RayCrew(
             assignment.job,
             assignment.each,
@@ -132,6 +127,8 @@ class JobActor:
             assignment.namespace,
             standby=assignment.standby,
         )
+        if assignment.places is not None:
+            self._crew.limit(assignment.places)
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")  # one: commits stay in order
         self._inbox: SimpleQueue[GangEvent] = SimpleQueue()
         self._supervisor: Supervisor | None = None
@@ -149,6 +146,8 @@ class JobActor:
                 position=len(self._history),
                 view=self._board.view(time.time()),
                 outcome=self._outcome,
+                held=self._crew.held(),
+                heeded=self._heeded,
             )
 
     def wish(self, wish: Wish) -> str | None:
@@ -169,6 +168,13 @@ class JobActor:
         """The latest transitions of the job's life, a line each."""
         return self._supervisor.story() if self._supervisor is not None else []
 
+    def happened(self, what: Happening) -> None:
+        """See `orchestrator.supervisor.Observer`; in the supervisor's thread, before it acts on it."""
+        if isinstance(what, Resize):
+            if what.places is not None:
+                self._crew.limit(what.places)
+            self._heeded = what.number
+
     def _live(self, assignment: Assignment) -> None:
         try:
             outcome = self._run(assignment)
@@ -183,8 +189,9 @@ class JobActor:
         with self._changed:
             self._outcome = outcome
             self._changed.notify_all()
-        time.sleep(_LINGER_SECONDS)
-        ray.kill(ray.get_actor(actor_name(assignment.job.name), assignment.namespace))
+        if assignment.tag is None:
+            time.sleep(LINGER_SECONDS)
+            ray.kill(ray.get_actor(assignment.actor, assignment.namespace))
 
     def _run(self, assignment: Assignment) -> Outcome:
         again = ray.get_runtime_context().was_current_actor_reconstructed
@@ -201,8 +208,9 @@ class JobActor:
             workers=assignment.workers,
             resume_step=checkpoints.newest_step,
             left_out=checkpoints.left_out,
+            places=assignment.places,
             checkpointing=checkpoints,
-            observers=[checkpoints, self._books],
+            observers=[checkpoints, self._books, self],
             aside=self._do_aside,
             inbox=self._inbox,
         )

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from clusters.connection import namespace
 from clusters.types import Cluster, Resources
-from orchestrator.gang import Outcome, Policy
+from orchestrator.assigning import assign
+from orchestrator.gang import Outcome
 from orchestrator.interruption import Interruption
 from orchestrator.metrics import MetricsServer
 from orchestrator.prepare import Origin, find_origin, resolve
@@ -22,10 +22,8 @@ from orchestrator.records.steplog import Entry, StepLog
 from orchestrator.records.timeline import Timeline
 from orchestrator.sessions import Session, announced
 from orchestrator.spec import JobSpec
-from workers.checkpoint.retention import erase
 from workers.errors import InputError, UnreachableError
-from workers.protocol import DataMixture, TrainJob
-from workers.storage import Store
+from workers.protocol import TrainJob
 
 if TYPE_CHECKING:
     from orchestrator.job_actor import Assignment
@@ -132,7 +130,7 @@ def execute(run: Run, display: Display) -> tuple[Outcome, JobView]:
         metrics = MetricsServer(lambda: [run.latest.view], run.options.metrics_address)
         address = metrics.start()
         stack.callback(metrics.stop)
-        notes = (*run.origin.notes, *([metrics.notice] if metrics.notice else []))
+        notes = (metrics.notice,) if metrics.notice else ()
         with interruption.watching():
             cluster = stack.enter_context(_cluster(run, interruption))
             run.timeline.mark("ray start")
@@ -170,47 +168,25 @@ def _supervise(
 
 
 def _assignment(run: Run, cluster: Cluster, notes: tuple[str, ...], address: str) -> Assignment:
-    from orchestrator.job_actor import Assignment
-
     workers = run.workers_on(cluster)
-    _check_room(workers, run.each, cluster)
-    if run.origin.erase and run.job.checkpoint_uri is not None:
-        erase(Store(run.job.checkpoint_uri))
-    return Assignment(
-        job=run.job,
-        namespace=namespace(),
+    check_room(workers, run.each, cluster)
+    return assign(
+        run.job,
+        run.origin,
+        run.spec,
         run=f"{run.job.name}-{uuid.uuid4().hex[:8]}",
-        policy=Policy(
-            virtual_ranks=run.job.virtual_ranks,
-            saves=run.job.checkpoint_uri is not None,
-            save_patience=run.job.checkpoint_patience,
-            damaged_blocks=run.job.damaged_blocks,
-        ),
         workers=workers,
         each=replace(run.each, cpus=_NO_RATION) if cluster.embedded else run.each,
-        standby=run.spec.workers.standby,
-        resume_step=run.origin.manifest.step if run.origin.manifest is not None else None,
-        notes=notes,
+        nodes=list(cluster.nodes.values()),
         submitted=run.timeline.since - sum(run.timeline.phases.values()),
         phases=run.timeline.phases,
         since=run.timeline.since,
+        notes=notes,
         metrics_address=address,
-        sidecar={
-            "workers": workers,
-            "nodes": sorted(cluster.nodes.values()),
-            "began": time.time(),
-            "train": _addresses(run.job),
-        },
     )
 
 
-def _addresses(job: TrainJob) -> list[str]:
-    """Where the training data are, a URI for each data set."""
-    sources = job.train.sources if isinstance(job.train, DataMixture) else (job.train,)
-    return [source.uri for source in sources if source is not None]
-
-
-def _check_room(count: int, each: Resources, cluster: Cluster) -> None:
+def check_room(count: int, each: Resources, cluster: Cluster) -> None:
     """An embedded cluster has room for any number of workers; only GPUs are rationed there."""
     needs = replace(each, cpus=_NO_RATION) if cluster.embedded else each
     if cluster.total.holds(needs) < count:
@@ -221,6 +197,21 @@ def _check_room(count: int, each: Resources, cluster: Cluster) -> None:
         )
 
 
+def join(address: str) -> Cluster:
+    """Connect to a running cluster.
+
+    Raises:
+        UnreachableError: there is none.
+    """
+    from clusters import ray_cluster
+
+    try:
+        return ray_cluster.connect(address)
+    except ray_cluster.ClusterNotFound as error:
+        fix = "start one with `ray start --head`, or leave out --cluster to run on this machine alone"
+        raise UnreachableError(f"no Ray cluster answers: {error}", where=address, fix=fix) from error
+
+
 @contextmanager
 def _cluster(run: Run, interruption: Interruption) -> Iterator[Cluster]:
     from clusters import local, ray_cluster
@@ -229,12 +220,9 @@ def _cluster(run: Run, interruption: Interruption) -> Iterator[Cluster]:
         if run.options.cluster == "local":
             cluster = local.start(processes=(run.options.workers or run.spec.workers.min) + 1)
         else:
-            cluster = ray_cluster.connect(run.options.cluster)
-    except ray_cluster.ClusterNotFound as error:
-        fix = "start one with `ray start --head`, or leave out --cluster to run on this machine alone"
-        raise UnreachableError(
-            f"no Ray cluster answers: {error}", where=run.options.cluster, fix=fix
-        ) from error
+            cluster = join(run.options.cluster)
+    except UnreachableError:
+        raise
     except Exception:
         interruption.check()  # a Ctrl-C reaches Ray's own processes too, and what they die of is no news
         raise

@@ -1,7 +1,9 @@
-"""Where the jobs of this user on this machine can be reached: a small file for each embedded cluster.
+"""Where the jobs of this user on this machine can be reached: a small file for each embedded cluster, and one
+for the server.
 
-`lockstep run` starts a Ray of its own with a token that nobody else knows. Other commands of the same user
-find both here. The folder belongs to the user alone.
+`lockstep run` starts a Ray of its own with a token that nobody else knows, and `lockstep serve` lets this
+user in with a token of theirs. Other commands of the same user find them here. The folder belongs to the user
+alone.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +40,59 @@ class Session:
         return cls(job=job, address=address, token=os.environ.get("RAY_AUTH_TOKEN", ""), pid=os.getpid())
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServerSession:
+    """A server that this user runs here.
+
+    Attributes:
+        url: where its API is.
+        token: what lets this user in.
+        pid: its process.
+        certificate: file that its certificate is checked with; None for the system's.
+    """
+
+    url: str
+    token: str
+    pid: int
+    certificate: str | None = None
+
+
+#: No job is called so.
+_SERVER = "+server"
+
+
 @contextmanager
 def announced(session: Session) -> Iterator[None]:
     """Let other commands find a session as long as the block runs."""
-    path = _folder() / f"{session.job}.json"
+    with _written(session.job, session):
+        yield
+
+
+@contextmanager
+def announced_server(session: ServerSession) -> Iterator[None]:
+    """Let other commands find a server as long as the block runs."""
+    with _written(_SERVER, session):
+        yield
+
+
+def find_session(job: str) -> Session | None:
+    """The session that runs a job, if its process is alive."""
+    return _read(job, Session)
+
+
+def find_server() -> ServerSession | None:
+    """The server that this user runs on this machine, if its process is alive."""
+    return _read(_SERVER, ServerSession)
+
+
+def session_names() -> list[str]:
+    """The jobs that have a session, in order; it may be over."""
+    return sorted(path.stem for path in _folder().glob("*.json") if path.stem != _SERVER)
+
+
+@contextmanager
+def _written(name: str, session: Session | ServerSession) -> Iterator[None]:
+    path = _folder() / f"{name}.json"
     temporary = path.with_suffix(f".{session.pid}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:
@@ -49,15 +101,17 @@ def announced(session: Session) -> Iterator[None]:
     try:
         yield
     finally:
-        found = find_session(session.job)
+        found = _read(name, type(session))
         if found is not None and found.pid == session.pid:
             path.unlink(missing_ok=True)
 
 
-def find_session(job: str) -> Session | None:
-    """The session that runs a job, if its process is alive."""
+S = TypeVar("S", bound="Session | ServerSession")
+
+
+def _read(name: str, kind: type[S]) -> S | None:
     with suppress(OSError, ValueError, TypeError):
-        session = Session(**json.loads((_folder() / f"{job}.json").read_text()))
+        session = kind(**json.loads((_folder() / f"{name}.json").read_text()))
         os.kill(session.pid, 0)
         return session
     return None

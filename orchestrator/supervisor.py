@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Protocol
@@ -41,8 +41,9 @@ Work = Callable[[], GangEvent]
 class Crew(Protocol):
     """The job's worker processes, wherever they run."""
 
-    def hire(self, workers: Sequence[str], avoid: Collection[str]) -> None:
-        """Start a process for each of these names, on none of these nodes. Does not wait for them."""
+    def hire(self, workers: Sequence[str], avoid: Collection[str], nodes: Sequence[str] = ()) -> None:
+        """Start a process for each of these names, on none of the nodes to avoid; where `nodes` are given, on
+        one of them each. Does not wait for them."""
 
     def tell(self, worker: str, order: Order) -> None:
         """Send an order to a worker. One that is gone is heard of through `hear`."""
@@ -82,7 +83,8 @@ class Supervisor:
     Args:
         crew: the worker processes.
         policy: how patient to be with them.
-        workers: how many the job should have.
+        workers: how many the job should have, and
+        places: how many of them on each node; None where the cluster chooses.
         resume_step: the checkpoint to go on from, if any.
         left_out: damaged blocks that this checkpoint was trained without.
         checkpointing: writes and finds checkpoints.
@@ -105,6 +107,7 @@ class Supervisor:
     clock: Callable[[], float] = time.monotonic
     tick: float = 0.1
     left_out: tuple[LeftOut, ...] = ()
+    places: Mapping[str, int] | None = None
     inbox: SimpleQueue[GangEvent] = field(default_factory=SimpleQueue)
     _story: deque[str] = field(default_factory=lambda: deque(maxlen=_STORY_LINES))
 
@@ -120,10 +123,12 @@ class Supervisor:
         """
         if memories is None:
             state, commands = gang.start(
-                self.policy, self.workers, self.resume_step, self.clock(), self.left_out
+                self.policy, self.workers, self.resume_step, self.clock(), self.left_out, self.places
             )
         else:
-            state, commands = gang.adopt(self.policy, self.workers, memories, self.resume_step, self.clock())
+            state, commands = gang.adopt(
+                self.policy, self.workers, memories, self.resume_step, self.clock(), self.places
+            )
         self._carry_out(commands)
         ticked = self.clock()
         while not isinstance(state.phase, gang.Ended):
@@ -184,7 +189,7 @@ class Supervisor:
             self._announce(command)
             match command:
                 case Hire():
-                    self.crew.hire(command.workers, command.avoid)
+                    self.crew.hire(command.workers, command.avoid, command.nodes)
                 case Form():
                     for worker in command.membership.workers:
                         self.crew.tell(worker, command.membership)

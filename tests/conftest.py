@@ -11,9 +11,10 @@ from tests.support.s3 import HOW_TO_INSTALL, S3Server, missing_programs, s3_serv
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tests neither use nor fill the cache of whoever runs them."""
+    """Tests neither use nor fill the cache of whoever runs them, nor leave logs with their other ones."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
     os.environ.pop("LOCKSTEP_CACHE", None)
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture(scope="session")

@@ -24,10 +24,12 @@ _WATCHES = 16
 class WorkerActor:
     """One worker process of a job. `poll` and `tell` run beside each other (`max_concurrency`).
 
-    Without a `worker_id` it is a standby, until it is told whom to `become`.
+    Without a `worker_id` it is a standby, until it is told whom to `become`. `slot` names the room that it
+    has, for a supervisor that has to begin anew.
     """
 
-    def __init__(self, worker_id: str | None, job: TrainJob) -> None:
+    def __init__(self, worker_id: str | None, job: TrainJob, slot: str | None = None) -> None:
+        self._slot = slot
         begin = time.perf_counter()
         os.environ.update(ENVIRONMENT | os.environ)
         stacks.prepare()
@@ -45,17 +47,18 @@ class WorkerActor:
         )
         self._worker.start()
 
-    def where(self) -> tuple[int, str, str | None]:
-        """Its process, the id of its node, and its GPUs; answered before the engine is built."""
-        return os.getpid(), ray.get_runtime_context().get_node_id(), os.environ.get(_GPUS)
+    def where(self) -> tuple[int, str, str | None, str | None]:
+        """Its process, the id of its node, its GPUs and its slot; answered before the engine is built."""
+        return os.getpid(), ray.get_runtime_context().get_node_id(), os.environ.get(_GPUS), self._slot
 
     def stand_by(self) -> int:
         """Returns its process when a standby could take over; raises what building it raised."""
         self._worker.wait_built()
         return os.getpid()
 
-    def become(self, worker_id: str, gpus: str | None) -> None:
-        """Make a standby this worker, with the GPUs of the one that was in its place."""
+    def become(self, worker_id: str, gpus: str | None, slot: str) -> None:
+        """Make a standby this worker, with the room and the GPUs of the one that was in its place."""
+        self._slot = slot
         if gpus is not None:
             os.environ[_GPUS] = gpus
         self._worker.become(worker_id)

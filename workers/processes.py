@@ -68,7 +68,7 @@ class ProcessCrew:
         self._connections: dict[str, Connection] = {}
         self._news: list[News] = []
 
-    def hire(self, workers: Sequence[str], avoid: Collection[str] = ()) -> None:
+    def hire(self, workers: Sequence[str], avoid: Collection[str] = (), nodes: Sequence[str] = ()) -> None:
         """Start a process for each of these names, on other nodes than those, if there are any."""
         for worker in workers:
             node = self._emptiest(avoid)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from orchestrator.cli.panel import line, panel
 from orchestrator.records.status import JobView
-from orchestrator.records.steplog import Entry, EventEntry, Kind
+from orchestrator.records.steplog import Entry, EventEntry, Kind, LogEntry
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -39,6 +39,7 @@ _MARKS = {
     Kind.WORKER_FAILED: ("✘", "red"),
     Kind.WORKER_LOST: ("✘", "red"),
     Kind.DISAGREEMENT: ("‼", "bold red"),
+    Kind.LOG: (" ", ""),
     Kind.NOTE: ("!", "yellow"),
     Kind.ENDED: ("■", "bold"),
 }
@@ -79,7 +80,9 @@ class Console:
     def event(self, entry: Entry) -> None:
         """Show what happened as a line that stays. Steps are not told one by one, nor what the others see of
         a loss."""
-        if isinstance(entry, EventEntry) and entry.kind is not Kind.BROKEN:
+        if isinstance(entry, LogEntry):
+            self._display.pass_on(entry)
+        elif isinstance(entry, EventEntry) and entry.kind is not Kind.BROKEN:
             self._display.tell(entry)
 
     def close(self) -> None:
@@ -90,6 +93,7 @@ class Console:
 class _Display(Protocol):
     def show(self, view: JobView) -> None: ...
     def tell(self, entry: EventEntry) -> None: ...
+    def pass_on(self, entry: LogEntry) -> None: ...
     def close(self) -> None: ...
 
 
@@ -104,6 +108,9 @@ class _Plain:
 
     def tell(self, entry: EventEntry) -> None:
         self._print(sentence(entry))
+
+    def pass_on(self, entry: LogEntry) -> None:
+        self._print(written(entry))
 
     def close(self) -> None:
         self._file.flush()
@@ -132,6 +139,9 @@ class _Live:
     def tell(self, entry: EventEntry) -> None:
         self._live.console.print(_styled(entry), soft_wrap=True)
 
+    def pass_on(self, entry: LogEntry) -> None:
+        self._live.console.print(written(entry), soft_wrap=True, markup=False)
+
     def close(self) -> None:
         self._live.stop()
 
@@ -139,6 +149,11 @@ class _Live:
 def sentence(entry: EventEntry) -> str:
     """An event as one plain line: `14:05:12 ✘ step 50: w1 lost: the process died`."""
     return f"{_time(entry)} {_MARKS[entry.kind][0]} {_sentence(entry)}"
+
+
+def written(entry: LogEntry) -> str:
+    """A line of a rank's output, with the rank in front: `[rank-0] epoch 3`."""
+    return f"[{entry.worker}] {entry.text}"
 
 
 def _styled(entry: EventEntry) -> Text:

@@ -6,7 +6,20 @@ import sys
 
 import typer
 
-from orchestrator.cli import checkpoint, data, jobs, replay, run, verify
+from orchestrator.cli import (
+    administration,
+    checkpoint,
+    data,
+    jobs,
+    listing,
+    replay,
+    run,
+    serve,
+    simulate,
+    submit,
+    top,
+    verify,
+)
 from orchestrator.exit_codes import INTERRUPTED
 from workers.errors import LockstepError
 
@@ -18,11 +31,19 @@ app = typer.Typer(
     add_completion=True,
 )
 app.command()(run.run)
+for service in (serve.serve, submit.submit, listing.jobs, listing.logs, listing.explain):
+    app.command()(service)
 for command in (jobs.status, jobs.events, jobs.resize, jobs.drain, jobs.pause, jobs.resume, jobs.save):
     app.command()(command)
-app.command()(jobs.cancel)
+for other in (jobs.cancel, submit.wait, top.top, administration.audit):
+    app.command()(other)
 app.command()(replay.replay)
 app.command()(verify.verify)
+app.command()(simulate.simulate)
+app.add_typer(administration.queue, name="queue")
+app.add_typer(administration.token, name="token")
+app.add_typer(administration.node, name="node")
+app.add_typer(administration.debug, name="debug")
 app.add_typer(data.app, name="data")
 app.add_typer(checkpoint.app, name="checkpoint")
 

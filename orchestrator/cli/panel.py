@@ -39,6 +39,8 @@ def line(view: JobView) -> str:
     status = view.status
     if status.state is not JobState.RUNNING:
         return f"{status.job}  {status.state.value}  {_crowd(status.workers.values())}  {_wall(view)}"
+    if status.is_script:
+        return f"{status.job}  running  {_crowd(status.workers.values())}  {_wall(view)}"
     done = status.step / status.steps if status.steps else 1.0
     parts = [f"{status.job}  step {status.step}/{status.steps} ({done:.0%})", f"epoch {status.epoch}"]
     return "  ".join([*parts, *_numbers(status, view.goodput)])
@@ -52,11 +54,14 @@ def panel(view: JobView) -> RenderableType:
 
     status = view.status
     title = Text.assemble((f"{status.job} ", "bold"), (f"{status.state.value} · {_wall(view)}", "dim"))
-    rows: list[RenderableType] = [_progress(status), Text(" · ".join(_numbers(status, view.goodput)))]
-    memory = _memory(status)
-    if memory:
-        rows.append(Text(memory, style="dim"))
-    rows += [Text(), _workers(status)]
+    rows: list[RenderableType] = []
+    if not status.is_script:
+        rows += [_progress(status), Text(" · ".join(_numbers(status, view.goodput)))]
+        memory = _memory(status)
+        if memory:
+            rows.append(Text(memory, style="dim"))
+        rows.append(Text())
+    rows.append(_workers(status))
     return Panel(Group(*rows), title=title, title_align="left", border_style="blue", padding=(0, 1))
 
 

@@ -60,10 +60,10 @@ def replay(
     """
     from orchestrator.cli.replay_view import print_sight
     from orchestrator.prepare import resolve
-    from orchestrator.spec import load_job
+    from orchestrator.spec import load_recipe_job
     from workers.replay.origin import find_origin
 
-    train_job = resolve(load_job(job, overrides or []), job)
+    train_job = resolve(load_recipe_job(job, overrides or []), job)
     _check_vrank(train_job, vrank)
     origin = find_origin(train_job, step, begin, allow_changes=allow_changes)
     sight = _see(

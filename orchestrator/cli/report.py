@@ -75,10 +75,10 @@ def _headline(view: JobView) -> Text:
     status = view.status
     mark, style = _ENDS.get(status.state, ("·", "bold"))
     there = sum(worker.state is not WorkerState.LOST for worker in status.workers.values())
+    steps = f"step {status.step:,} of {status.steps:,}, " if not status.is_script else ""
     return Text.assemble(
         (f"{mark} {status.job} ", style),
-        f"{status.state.value} after {fmt.duration(view.seconds)}: ",
-        f"step {status.step:,} of {status.steps:,}, {fmt.plural(there, 'worker')}",
+        f"{status.state.value} after {fmt.duration(view.seconds)}: {steps}{fmt.plural(there, 'worker')}",
     )
 
 
@@ -97,7 +97,10 @@ def _facts(view: JobView) -> Iterator[tuple[str, str]]:
             "throughput",
             f"{fmt.rate(samples)} samples/s, {fmt.rate(steps)} steps/s  (mean step {mean * 1000:,.1f} ms)",
         )
-    if status.redone_steps or status.generations > 1:
+    if status.is_script:
+        yield "started", f"{fmt.plural(status.generations, 'time')}"
+        yield "bits", "a script job: nothing is promised of them"
+    elif status.redone_steps or status.generations > 1:
         yield "history", f"{fmt.plural(status.generations, 'generation')}, {status.redone_steps} steps redone"
     if status.checkpoint is not None:
         yield "checkpoint", f"{status.checkpoint.uri}  (step {status.checkpoint.step})"
@@ -137,7 +140,9 @@ def _failure(status: JobStatus) -> Iterator[Text]:
             yield Text(failure.trace.rstrip())
         who = failure.worker or "the job"
         yield Text(f"  {who} failed{where} ({failure.fault.value}): {failure.message}", style="red")
-    if status.checkpoint is None:
+    if status.is_script:
+        yield Text("  → started again, it goes on from what its program has saved itself")
+    elif status.checkpoint is None:
         yield Text("  → no checkpoint was saved: the next run starts from the beginning")
     else:
         good = status.checkpoint

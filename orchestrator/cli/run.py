@@ -42,8 +42,9 @@ def run(
     from orchestrator.cli.console import Console
     from orchestrator.cli.report import print_report
     from orchestrator.records.timeline import Timeline, process_began
-    from orchestrator.run import Options, execute, prepare
-    from orchestrator.spec import load_job
+    from orchestrator.run import Options, Run, execute, prepare
+    from orchestrator.script_run import ScriptRun, execute_script, prepare_script
+    from orchestrator.spec import ScriptSpec, load_job
     from workers.errors import InputError
 
     if resume and fresh:
@@ -53,12 +54,20 @@ def run(
     options = Options(
         workers=workers, resume=resume, fresh=fresh, cluster=cluster, log=log, metrics_address=metrics
     )
-    prepared = prepare(load_job(job, overrides or []), job, options, timeline)
+    spec = load_job(job, overrides or [])
+    prepared: Run | ScriptRun
+    if isinstance(spec, ScriptSpec):
+        prepared = prepare_script(spec, job, options)
+    else:
+        prepared = prepare(spec, job, options, timeline)
     timeline.mark("preparation")
     console = Console(lambda: prepared.latest.view)
     try:
         with redirect_stdout(sys.stderr):  # Ray prints what it thinks of dead workers
-            outcome, view = execute(prepared, console)
+            if isinstance(prepared, ScriptRun):
+                outcome, view = execute_script(prepared, console)
+            else:
+                outcome, view = execute(prepared, console)
     except KeyboardInterrupt:
         print("interrupted before training began", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None

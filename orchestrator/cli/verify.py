@@ -49,10 +49,10 @@ def verify(
     """
     from orchestrator.cli.progress import counting
     from orchestrator.prepare import resolve
-    from orchestrator.spec import load_job
+    from orchestrator.spec import load_recipe_job
     from orchestrator.verify import find_claim
 
-    train_job = resolve(load_job(job, overrides or []), job)
+    train_job = resolve(load_recipe_job(job, overrides or []), job)
     claim = find_claim(train_job, begin, end, workers, allow_changes=allow_changes)
     from workers.replay.proof import Proof
 

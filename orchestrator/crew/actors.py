@@ -47,7 +47,8 @@ class Actors:
     def start(self, worker: str, slot: Slot) -> Any:
         """A worker's handle; it is on its way."""
         resources = {"num_cpus": self._each.cpus, "num_gpus": self._each.gpus}
-        return self._actor(worker, scheduling_strategy=slot.strategy, **resources).remote(worker, self._job)
+        actor = self._actor(worker, scheduling_strategy=slot.strategy, **resources)
+        return actor.remote(worker, self._job, slot.name)
 
     def start_standby(self, node: str) -> Any:
         """The handle of a process that belongs to no worker yet."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class _Actor:
     """One worker."""
 
     handle: Any
-    slot: Slot | None  # None for one that was adopted: which bundle it has is not known
+    slot: Slot | None  # None for one that was adopted, until it has said which it has
     heard: int = 0  # the number of the last event
     pid: int | None = None
     node: str | None = None
@@ -83,14 +83,28 @@ class RayCrew:
         self._again: dict[str, float] = {}  # out of reach at the moment: when to poll again
         self._unexplained: dict[str, float] = {}  # gone, but Ray does not say so: until when to wait
 
-    def hire(self, workers: Sequence[str], avoid: Collection[str] = ()) -> None:
+    def hire(self, workers: Sequence[str], avoid: Collection[str] = (), nodes: Sequence[str] = ()) -> None:
         """See `orchestrator.supervisor.Crew.hire`."""
-        waiting = list(workers)
-        while waiting and (slot := self._places.take(avoid)) is not None:
-            self._news.append(Placed(workers=(waiting[0],)))
-            self._fill(slot, waiting.pop(0))
-        for group, share in self._places.reserve(waiting, avoid):
+        waiting: list[str] = []
+        wanted = dict(zip(workers, nodes, strict=True)) if nodes else {}
+        for worker in workers:
+            slot = self._places.take(avoid, wanted.get(worker))
+            if slot is None:
+                waiting.append(worker)
+            else:
+                self._news.append(Placed(workers=(worker,)))
+                self._fill(slot, worker)
+        for group, share in self._places.reserve(waiting, avoid, wanted):
             self._placing[self._ask(group.ready())] = (group, share)
+
+    def limit(self, places: Mapping[str, int]) -> None:
+        """From now on no more room than this is kept on each node, once its workers are gone."""
+        self._places.limit(places)
+
+    def held(self) -> dict[str, int]:
+        """For how many workers there is room on each node, or will be, as far as that was said. From any
+        thread."""
+        return self._places.held()
 
     def tell(self, worker: str, order: Order) -> None:
         """See `orchestrator.supervisor.Crew.tell`."""
@@ -117,7 +131,10 @@ class RayCrew:
         """See `orchestrator.supervisor.Crew.dismiss`."""
         for ref, (group, workers) in list(self._placing.items()):
             if worker in workers:
-                self._placing[ref] = (group, tuple(other for other in workers if other != worker))
+                left = tuple(other for other in workers if other != worker)
+                self._placing[ref] = (group, left)
+                if not left and self._places.drop(group):
+                    del self._placing[ref]
         actor = self._actors.get(worker)
         if actor is None:
             return
@@ -157,7 +174,7 @@ class RayCrew:
         if handle is None:
             self._start(worker, slot)
         else:
-            handle.become.remote(worker, slot.gpus)
+            handle.become.remote(worker, slot.gpus, slot.name)
             self._begin(worker, _Actor(handle=handle, slot=slot))
 
     def _start(self, worker: str, slot: Slot) -> None:
@@ -227,9 +244,13 @@ class RayCrew:
         elif arrived in self._asked:
             actor = self._actors[self._asked.pop(arrived)]
             with suppress(RayError):  # its poll says the same
-                actor.pid, actor.node, gpus = arrived.result()
-                if actor.slot is not None and actor.slot.node is None:
+                actor.pid, actor.node, gpus, name = arrived.result()
+                if actor.slot is None:
+                    actor.slot = self._places.claim(name)
+                if actor.slot is not None and actor.slot.gpus is None:
                     actor.slot.node, actor.slot.gpus = actor.node, gpus
+            if not self._asked:
+                self._places.drop_unclaimed()
         elif arrived in self._ending:
             with suppress(RayError):  # its node is gone too
                 self._news.append(Stacks(worker=self._ending.pop(arrived), text=arrived.result()))

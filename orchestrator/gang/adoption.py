@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.gang.commands import Announce, Command
@@ -54,12 +54,17 @@ _STAGES: dict[type, Stage] = {
 
 
 def adopt(
-    policy: Policy, workers: int, memories: Sequence[Memory], committed_step: int | None, now: float
+    policy: Policy,
+    workers: int,
+    memories: Sequence[Memory],
+    committed_step: int | None,
+    now: float,
+    places: Mapping[str, int] | None = None,
 ) -> Step:
     """The state of a job whose workers were found alive.
 
     Args:
-        workers: how many it should have, if they do not know better.
+        workers, places: how many it should have, and where, if they do not know better.
         memories: of all workers that answered; those that did not are gone.
         committed_step: the newest checkpoint, if there is one.
     """
@@ -71,6 +76,7 @@ def adopt(
         policy=policy,
         phase=Gathering(),
         target=membership.wanted if membership is not None else workers,
+        places=membership.places if membership is not None else places,
         crew=crew,
         membership=membership,
         resume_step=committed_step,

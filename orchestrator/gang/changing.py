@@ -7,6 +7,7 @@ from dataclasses import replace
 from orchestrator.gang.balance import gain
 from orchestrator.gang.commands import Hold
 from orchestrator.gang.forming import Step, cost_of, form
+from orchestrator.gang.places import leavers
 from orchestrator.gang.states import Draining, Gang, Holding, Member, Paused, Stage
 from workers.protocol import Hold as HoldOrder
 from workers.protocol import Parked
@@ -21,6 +22,15 @@ def hold_if_wanted(gang: Gang, now: float) -> Step:
     if why == "drain" and save:
         draining = {node: replace(d, saved=True) for node, d in gang.draining.items()}
         gang = replace(gang, draining=draining)
+    return _hold(gang, why, save)
+
+
+def hold_anew(gang: Gang, why: str) -> Step:
+    """A generation that was asked to stop for something else has to save too now, and stay there."""
+    return _hold(gang, why, gang.policy.saves) if isinstance(gang.phase, Holding) else (gang, ())
+
+
+def _hold(gang: Gang, why: str, save: bool) -> Step:
     order = HoldOrder(generation=gang.generation, save=save, pause=gang.paused)
     workers = tuple(member.id for member in gang.members)
     return replace(gang, phase=Holding(why=why, save=save)), (Hold(order=order, workers=workers, why=why),)
@@ -34,7 +44,7 @@ def parked(gang: Gang, event: Parked, now: float) -> Step:
     gang = replace(gang, progress_at=now)
     if any(member.stage is not Stage.PARKED for member in gang.members):
         return gang, ()
-    if gang.paused:
+    if gang.paused or gang.stop_by is not None:
         return replace(gang, phase=Paused()), ()
     why = gang.phase.why if isinstance(gang.phase, Holding) else "held"
     return form(gang, now, why)
@@ -69,11 +79,13 @@ def _hosted(gang: Gang) -> tuple[tuple[int, ...], ...]:
 
 def _reason(gang: Gang, now: float) -> tuple[str, bool] | None:
     """Why to stop, and whether to save first."""
+    if gang.stop_by is not None:
+        return "stop", gang.policy.saves
     if gang.paused:
         return "pause", gang.policy.saves
-    members = gang.members
-    waiting = [m for m in gang.crew.values() if m.stage is Stage.READY and m.node not in gang.draining]
-    leaving = [m for m in members if m.node in gang.draining]
+    members, going = gang.members, leavers(gang)
+    waiting = [m for m in gang.crew.values() if m.stage is Stage.READY and m.id not in going]
+    leaving = [m for m in members if m.id in going]
     staying = len(members) - len(leaving)
     room = min(gang.target, gang.policy.virtual_ranks)
     if waiting and staying < room:

@@ -14,10 +14,15 @@ Json = Any
 
 @dataclass(frozen=True, kw_only=True)
 class Hire:
-    """Start a process for each of these workers, on none of the nodes to `avoid`."""
+    """Start a process for each of these workers, on none of the nodes to `avoid`.
+
+    Attributes:
+        nodes: which node each goes to; empty where the cluster chooses.
+    """
 
     workers: tuple[str, ...]
     avoid: frozenset[str] = frozenset()
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

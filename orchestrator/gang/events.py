@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from workers.protocol import Beat, Fault, Lost, Placed, Report, Vanished
@@ -48,9 +49,16 @@ class RecallFailed:
 
 @dataclass(frozen=True, kw_only=True)
 class Resize:
-    """The job should have so many workers."""
+    """The job should have so many workers.
+
+    Attributes:
+        places: so many of them on each node; None where the cluster chooses.
+        number: counts up, so that whoever sent it can see that it has arrived.
+    """
 
     workers: int
+    places: Mapping[str, int] | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +85,18 @@ class SaveNow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stop:
+    """Save at the next step boundary, and end. After so many seconds it ends in any case, with the newest
+    checkpoint that there is."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Interrupted:
     """The user asked to stop now."""
 
 
-Wish = Resize | Drain | Pause | Resume | SaveNow | Interrupted
+Wish = Resize | Drain | Pause | Resume | SaveNow | Stop | Interrupted
 _Answer = Committed | CommitFailed | Recalled | RecallFailed
 GangEvent = Report | Beat | Lost | Vanished | Placed | Tick | _Answer | Wish

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import zip_longest
 from statistics import median
 
 from orchestrator.gang.balance import loads_for
 from orchestrator.gang.commands import Command, Dismiss, Form, Hire, Recall
+from orchestrator.gang.places import leavers, vacant
 from orchestrator.gang.states import Forming, Gang, Gathering, Member, Recalling, Stage, Training
 from workers.numerics.tree import dyadic_assignment
 from workers.protocol import Membership
@@ -57,6 +59,7 @@ def _compose(gang: Gang, now: float, why: str) -> Step:
         saved_step=gang.saved_step,
         committed_step=gang.committed_step,
         wanted=gang.target,
+        places=gang.places,
         left_out=gang.left_out,
         step=gang.step,
     )
@@ -75,13 +78,13 @@ def _compose(gang: Gang, now: float, why: str) -> Step:
 def choose(gang: Gang, now: float) -> list[Member]:
     """Who belongs to the next generation, by rank: who is in this one first, then those who wait.
 
-    Workers on draining nodes only fill places that nobody else can fill, and not when their time is up;
-    but somebody who holds the furthest state has to be there to hand it on.
+    Workers that are to leave only fill places that nobody else can fill, and not when their node's time is
+    up; but somebody who holds the furthest state has to be there to hand it on.
     """
-    able = _able(gang)
+    able, going = _able(gang), leavers(gang)
     room = min(gang.target, gang.policy.virtual_ranks)
-    chosen = [member for member in able if member.node not in gang.draining][:room]
-    leaving = [m for m in able if m.node in gang.draining and not (chosen and _is_over(gang, m, now))]
+    chosen = [member for member in able if member.id not in going][:room]
+    leaving = [m for m in able if m.id in going and not (chosen and _is_over(gang, m, now))]
     chosen += leaving[: room - len(chosen)]
     holder = max(gang.holders, key=_held, default=None)
     if holder is not None and all(_held(member) < _held(holder) for member in chosen):
@@ -115,15 +118,23 @@ def cost_of(gang: Gang, member: Member) -> float | None:
 
 def hire(gang: Gang, now: float) -> Step:
     """Start as many workers as are missing, unless starting them has just failed."""
-    staying = [member for member in gang.crew.values() if member.node not in gang.draining]
+    going = leavers(gang)
+    staying = [member for member in gang.crew.values() if member.id not in going]
     missing = min(gang.target, gang.policy.virtual_ranks) - len(staying)
-    if missing <= 0 or now < gang.hiring.next_at or _is_in_its_first_step(gang, now):
+    nodes = vacant(gang)[: max(0, missing)] if gang.places is not None else ()
+    if gang.places is not None:
+        missing = len(nodes)
+    if missing <= 0 or gang.stop_by is not None:
+        return gang, ()
+    if now < gang.hiring.next_at or _is_in_its_first_step(gang, now):
         return gang, ()
     first = gang.hiring.named
     ids = tuple(f"worker-{number}" for number in range(first, first + missing))
-    crew = {**gang.crew, **{id: Member(id=id, since=now) for id in ids}}
+    hired = [Member(id=id, since=now, node=node) for id, node in zip_longest(ids, nodes)]
+    crew = {**gang.crew, **{member.id: member for member in hired}}
     hiring = replace(gang.hiring, named=first + missing)
-    return replace(gang, crew=crew, hiring=hiring), (Hire(workers=ids, avoid=frozenset(gang.draining)),)
+    command = Hire(workers=ids, avoid=frozenset(gang.draining), nodes=nodes)
+    return replace(gang, crew=crew, hiring=hiring), (command,)
 
 
 def _is_in_its_first_step(gang: Gang, now: float) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from orchestrator.exit_codes import INTERRUPTED, UNREACHABLE
-from orchestrator.gang.changing import drain, hold_if_wanted, look_at_speeds, parked
-from orchestrator.gang.commands import Form, Hold
-from orchestrator.gang.ending import end, end_if_over
+from orchestrator.gang.changing import drain, hold_anew, hold_if_wanted, look_at_speeds, parked
+from orchestrator.gang.commands import Form
+from orchestrator.gang.ending import end, end_if_over, end_if_stopped
 from orchestrator.gang.events import (
     CommitFailed,
     Committed,
@@ -22,11 +22,13 @@ from orchestrator.gang.events import (
     Resize,
     Resume,
     SaveNow,
+    Stop,
     Tick,
 )
 from orchestrator.gang.forming import Step, form, gather, hire
 from orchestrator.gang.invariants import check_membership, validate
 from orchestrator.gang.losses import broken, failed, lost, vanished, wait_for_storage, waited
+from orchestrator.gang.places import let_go
 from orchestrator.gang.policy import Policy
 from orchestrator.gang.quarantine import damaged
 from orchestrator.gang.saves import commit_failed, committed, retry_commits, save_now, saved
@@ -66,9 +68,6 @@ from workers.protocol import (
     StepDone,
     Vanished,
 )
-from workers.protocol import (
-    Hold as HoldOrder,
-)
 
 _RECENT = 20
 
@@ -83,6 +82,7 @@ def start(
     resume_step: int | None,
     now: float,
     left_out: tuple[LeftOut, ...] = (),
+    places: Mapping[str, int] | None = None,
 ) -> Step:
     """The first state of a job, and the order to start its workers.
 
@@ -90,11 +90,13 @@ def start(
         workers: how many it should have.
         resume_step: the checkpoint to go on from, or None to start from nothing.
         left_out: damaged blocks that this checkpoint was trained without.
+        places: how many workers on each node; None where the cluster chooses.
     """
     gang = Gang(
         policy=policy,
         phase=Gathering(),
         target=workers,
+        places=places,
         resume_step=resume_step,
         step=resume_step or 0,
         furthest=resume_step or 0,
@@ -131,11 +133,16 @@ def _settle(gang: Gang, now: float) -> Step:
     """What follows from a state by itself: missing workers are hired, wanted changes are begun."""
     if isinstance(gang.phase, Ended):
         return gang, ()
+    gang, commands = end_if_stopped(gang, now)
+    if isinstance(gang.phase, Ended):
+        return gang, commands
+    gang, dismissals = let_go(gang)
     gang, hires = hire(gang, now)
+    commands = dismissals + hires
     if not isinstance(gang.phase, Training):
-        return gang, hires
+        return gang, commands
     gang, holds = hold_if_wanted(gang, now)
-    return gang, hires + holds
+    return gang, commands + holds
 
 
 def _ready(gang: Gang, event: Ready, now: float) -> Step:
@@ -238,7 +245,7 @@ def _recall_failed(gang: Gang, event: RecallFailed, now: float) -> Step:
 
 
 def _resize(gang: Gang, event: Resize, now: float) -> Step:
-    return replace(gang, target=event.workers), ()
+    return replace(gang, target=event.workers, places=event.places), ()
 
 
 def _drain(gang: Gang, event: Drain, now: float) -> Step:
@@ -246,14 +253,12 @@ def _drain(gang: Gang, event: Drain, now: float) -> Step:
 
 
 def _pause(gang: Gang, event: Pause, now: float) -> Step:
-    gang = replace(gang, paused=True)
-    if not isinstance(gang.phase, Holding):
-        return gang, ()
-    save = gang.policy.saves
-    order = HoldOrder(generation=gang.generation, save=save, pause=True)
-    workers = tuple(member.id for member in gang.members)
-    hold = Hold(order=order, workers=workers, why="pause")
-    return replace(gang, phase=Holding(why="pause", save=save)), (hold,)
+    return hold_anew(replace(gang, paused=True), "pause")
+
+
+def _stop(gang: Gang, event: Stop, now: float) -> Step:
+    by = now + event.seconds
+    return hold_anew(replace(gang, stop_by=by if gang.stop_by is None else min(by, gang.stop_by)), "stop")
 
 
 def _resume(gang: Gang, event: Resume, now: float) -> Step:
@@ -302,6 +307,7 @@ _TRANSITIONS: dict[type, _Transition] = {
     Drain: _Transition(_drain),
     Pause: _Transition(_pause),
     Resume: _Transition(_resume),
+    Stop: _Transition(_stop),
     SaveNow: _Transition(save_now),
     Interrupted: _Transition(_interrupted),
 }

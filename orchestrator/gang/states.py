@@ -22,9 +22,12 @@ class Outcome:
         exit_code: 0 done, 1 failed, 2 the input was wrong, 3 a system was unreachable.
         worker, step: who reported the failure, and in which step.
         by_itself: of a worker that failed: nobody else ended it, as far as that can be known.
+        stopped: it was told to save and end. It can go on from `step`, the newest checkpoint that was known
+            of by then.
     """
 
     done: bool
+    stopped: bool = False
     exit_code: int = 0
     fault: Fault | None = None
     message: str = ""
@@ -219,7 +222,8 @@ class Gang:
     Attributes:
         crew: every worker that is not gone, in the order in which they were hired.
         gone: those that are, as long as nobody knows why.
-        target: how many workers the job should have.
+        target: how many workers the job should have, and
+        places: how many of them on each node; None where the cluster chooses.
         membership: the current generation, or the last one; None before the first.
         resume_step: the checkpoint to start from as long as nobody holds a state.
         step: the last committed step.
@@ -234,6 +238,7 @@ class Gang:
         digested: the final state's digest is known.
         draining: nodes that go away.
         paused: the user wants the job to stand still.
+        stop_by: it was told to save and end, by this time.
         left_out: damaged blocks of the training set, by number.
         balanced_at: when speeds were last compared.
     """
@@ -257,6 +262,8 @@ class Gang:
     digested: bool = False
     draining: Mapping[str, Draining] = field(default_factory=dict)
     paused: bool = False
+    stop_by: float | None = None
+    places: Mapping[str, int] | None = None
     left_out: tuple[LeftOut, ...] = ()
     balanced_at: float = 0.0
     trouble: Trouble = field(default_factory=Trouble)

@@ -6,7 +6,17 @@ import time
 from collections.abc import Callable, Sequence
 
 from orchestrator.gang.commands import Dismiss, Form, Hire, Hold
-from orchestrator.gang.events import CommitFailed, Committed, Drain, Pause, Recalled, Resize, Resume, SaveNow
+from orchestrator.gang.events import (
+    CommitFailed,
+    Committed,
+    Drain,
+    Pause,
+    Recalled,
+    Resize,
+    Resume,
+    SaveNow,
+    Stop,
+)
 from orchestrator.gang.states import Outcome
 from orchestrator.records.facts import Failure, JobState
 from orchestrator.records.scoreboard import Scoreboard
@@ -57,8 +67,10 @@ class Bookkeeper:
                 self._board.formed(memory.membership, time.time())
 
     def ended(self, outcome: Outcome) -> None:
-        """The job is over. What has no fault and is not done was stopped by its user."""
+        """The job is over. What has no fault and is not done was stopped: to go on later, or by its user."""
         state, failure = JobState.DONE if outcome.done else JobState.CANCELLED, None
+        if outcome.stopped:
+            state = JobState.STOPPING
         if outcome.fault is not None:
             state, failure = (
                 JobState.FAILED,
@@ -123,6 +135,8 @@ class Bookkeeper:
                 self._event(Kind.WISH, f"{what.node} within {what.seconds:g} s", cause="drain")
             case SaveNow():
                 self._event(Kind.WISH, "a checkpoint", cause="save")
+            case Stop():
+                self._event(Kind.WISH, f"to save and end within {what.seconds:g} s", cause="stop")
             case Pause() | Resume():
                 self._event(Kind.WISH, type(what).__name__.lower(), cause=type(what).__name__.lower())
 

@@ -10,6 +10,9 @@ from typing import Any
 
 from workers.protocol import Failed, Fault, StepDone, Usage
 
+#: What a script job promises about its bits; where others say "elastic".
+NO_PROMISE = "none"
+
 
 class JobState(StrEnum):
     """Where a job is in its life."""
@@ -40,7 +43,8 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerStatus:
-    """What is known of one worker; `vranks` are those it hosts in the current generation."""
+    """What is known of one worker; `vranks` are those it hosts in the current generation. `exit_code` is that
+    of a script job's rank that has ended, or minus the number of the signal that ended it."""
 
     id: str
     state: WorkerState = WorkerState.QUEUED
@@ -50,9 +54,10 @@ class WorkerStatus:
     vranks: tuple[int, ...] = ()
     step: int = 0
     usage: Usage | None = None
+    exit_code: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """`{id, pid, node, device, vranks, state}`."""
+        """`{id, pid, node, device, vranks, state, exit_code}`."""
         return {
             "id": self.id,
             "pid": self.pid,
@@ -60,6 +65,7 @@ class WorkerStatus:
             "device": self.device,
             "vranks": list(self.vranks),
             "state": self.state.value,
+            "exit_code": self.exit_code,
         }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.records.facts import (
+    NO_PROMISE,
     Checkpoint,
     Disagreement,
     Failure,
@@ -119,6 +120,11 @@ class JobStatus:
         return cls(
             job=job.name, steps=job.steps, numerics=job.numerics.value, step=step, checkpoint=checkpoint
         )
+
+    @property
+    def is_script(self) -> bool:
+        """A script job: nothing is known of its steps."""
+        return self.numerics == NO_PROMISE
 
     # --- what the supervisor does ---
 

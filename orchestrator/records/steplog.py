@@ -34,6 +34,7 @@ class Kind(StrEnum):
     WORKER_FAILED = "worker_failed"
     WORKER_LOST = "worker_lost"
     DISAGREEMENT = "disagreement"
+    LOG = "log"
     NOTE = "note"
     ENDED = "ended"
 
@@ -92,7 +93,30 @@ class EventEntry:
         return entry if self.values else {key: entry[key] for key in entry if key != "values"}
 
 
-Entry = StepEntry | EventEntry
+@dataclass(frozen=True, kw_only=True)
+class LogEntry:
+    """A line that a rank of a script job has written.
+
+    Attributes:
+        time: seconds since the epoch.
+        worker: the rank.
+        stream: "stdout" or "stderr".
+        attempt: in which start of the group.
+        text: without the line's end.
+    """
+
+    time: float
+    worker: str
+    stream: str
+    attempt: int
+    text: str
+
+    def to_json(self) -> dict[str, Any]:
+        """`{time, kind: "log", worker, stream, attempt, text}`."""
+        return {"time": self.time, "kind": Kind.LOG.value, **vars(self)}
+
+
+Entry = StepEntry | EventEntry | LogEntry
 
 
 class StepLog:

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import BaseModel
+
 from orchestrator.spec.model import JobSpec
+from orchestrator.spec.script import ScriptSpec
 
 _HEAD = """\
 # The job file
@@ -16,18 +19,28 @@ _HEAD = """\
 YAML. Every field can be overridden on the command line: `--set batch.size=128`. Paths may be
 `s3://bucket/prefix` (or `gs://`, `az://`), `file:///folder`, or paths relative to the job file. This page is
 written by `python -m orchestrator.spec.document`.
+"""
+_SCRIPT = """
+## Script jobs
 
+With `command` in place of `recipe`, the job is any program that `torchrun` could start
+([what that means](script-jobs.md)).
+"""
+_TABLE = """\
 | field | type | default | what it is |
 |---|---|---|---|"""
 
 
 def page() -> str:
     """The page, in Markdown."""
-    schema = JobSpec.model_json_schema()
-    rows = (
-        f"| `{name}` | {kind} | {default} | {text} |" for name, kind, default, text in _fields(schema, schema)
-    )
-    return "\n".join([_HEAD, *rows]) + "\n"
+    return "\n".join([_HEAD, *_table(JobSpec), _SCRIPT, *_table(ScriptSpec)]) + "\n"
+
+
+def _table(model: type[BaseModel]) -> Iterator[str]:
+    schema = model.model_json_schema()
+    yield _TABLE
+    for name, kind, default, text in _fields(schema, schema):
+        yield f"| `{name}` | {kind} | {default} | {text} |"
 
 
 def _fields(

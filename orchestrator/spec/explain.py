@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.spec.model import JobSpec
 from orchestrator.spec.problems import Loc, dotted
+from orchestrator.spec.script import ScriptSpec
 
 _TYPES = {
     "int_type": "a whole number",
@@ -30,19 +31,30 @@ _LIMITS = {
 }
 
 
-def explain(error: ErrorDetails) -> tuple[Loc, str, str | None]:
-    """One finding → the field, what was wrong, what would be right."""
+def explain(error: ErrorDetails, model: type[BaseModel] = JobSpec) -> tuple[Loc, str, str | None]:
+    """One finding about a job of this kind → the field, what was wrong, what would be right."""
     loc, kind, given = error["loc"], error["type"], error["input"]
     context: dict[str, Any] = error.get("ctx", {})
     if kind == "rule":
         inner = (context["field"],) if context["field"] else ()
         return (*loc, *inner), error["msg"], context["fix"]
     if kind == "extra_forbidden":
-        return loc, "unknown field", nearest_field(loc)
+        if model is ScriptSpec and _is_field(loc, JobSpec):
+            return loc, "means nothing to a script job", "leave it out, or give a recipe instead of a command"
+        if model is JobSpec and _is_field(loc, ScriptSpec):
+            return loc, "is only for script jobs", "leave it out, or give a command instead of a recipe"
+        return loc, "unknown field", nearest_field(loc, model)
+    if kind == "missing" and loc == ("recipe",):
+        return (
+            loc,
+            "missing",
+            "add it; or, for a script job, command: [python, train.py]",
+        )
     if kind == "missing":
         return loc, "missing", "add it"
     if kind in _TYPES:
-        return loc, f"should be {_TYPES[kind]}, not {_show(given)}", None
+        quoted = f'write it in quotes: "{_show(given)}"' if _should_be_quoted(kind, given) else None
+        return loc, f"should be {_TYPES[kind]}, not {_show(given)}", quoted
     if kind in _LIMITS:
         return loc, f"should be {_LIMITS[kind].format(**context)}, not {_show(given)}", None
     if kind in ("literal_error", "enum"):
@@ -51,11 +63,11 @@ def explain(error: ErrorDetails) -> tuple[Loc, str, str | None]:
     return loc, error["msg"], None
 
 
-def nearest_field(loc: Loc) -> str:
+def nearest_field(loc: Loc, model: type[BaseModel] = JobSpec) -> str:
     """Advice for a field that does not exist: its namesake in another section, or the nearest beside it."""
     wanted = str(loc[-1])
-    valid = list(_section(loc[:-1]).model_fields)
-    elsewhere = [name for name in _all_fields(JobSpec) if name.split(".")[-1] == wanted]
+    valid = list(_section(loc[:-1], model).model_fields)
+    elsewhere = [name for name in _all_fields(model) if name.split(".")[-1] == wanted]
     return (
         _did_you_mean(dotted(loc), elsewhere, cutoff=0.0)
         or _did_you_mean(wanted, valid)
@@ -68,9 +80,19 @@ def _did_you_mean(wanted: str, valid: list[str], *, cutoff: float = 0.6) -> str 
     return f"did you mean {near[0]}?" if near else None
 
 
-def _section(loc: Loc) -> type[BaseModel]:
+def _is_field(loc: Loc, model: type[BaseModel]) -> bool:
+    """Whether a job of this kind has a field there."""
+    section: type[BaseModel] | None = model
+    for part in loc:
+        if section is None or part not in section.model_fields:
+            return False
+        section = _model_in(section.model_fields[str(part)].annotation)
+    return True
+
+
+def _section(loc: Loc, model: type[BaseModel]) -> type[BaseModel]:
     """The model of the section that stands at `loc`."""
-    section: type[BaseModel] = JobSpec
+    section = model
     for part in loc:
         if isinstance(part, str):  # not the position in a list
             section = _model_in(section.model_fields[part].annotation) or section
@@ -88,6 +110,10 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
+
+
+def _should_be_quoted(kind: str, given: Any) -> bool:
+    return kind == "string_type" and isinstance(given, (int, float))
 
 
 def _words(expected: str) -> list[str]:

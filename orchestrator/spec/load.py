@@ -1,10 +1,11 @@
-"""A job file and its `--set` overrides → a checked `JobSpec`, or every problem at once."""
+"""A job file and its `--set` overrides → a checked spec, or every problem at once."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pydantic_core import ErrorDetails
 from orchestrator.spec.explain import explain
 from orchestrator.spec.model import JobSpec, misfits
 from orchestrator.spec.problems import Loc, Problem, SpecError, dotted
+from orchestrator.spec.script import ScriptSpec
 from orchestrator.spec.yaml_lines import parse
 from workers.errors import InputError
 
@@ -38,8 +40,8 @@ class _Draft:
         return self.origins.get(loc, self.name)
 
 
-def load_job(path: Path, overrides: Sequence[str] = ()) -> JobSpec:
-    """Read, override and check a job file.
+def load_job(path: Path, overrides: Sequence[str] = ()) -> JobSpec | ScriptSpec:
+    """Read, override and check a job file: of a recipe, or of a script job, which has a `command` instead.
 
     Args:
         path: the YAML file. Relative paths in it, and in overrides, start from its folder.
@@ -52,14 +54,59 @@ def load_job(path: Path, overrides: Sequence[str] = ()) -> JobSpec:
     draft = _read(path)
     for override in overrides:
         _override(draft, override)
-    context = {"base": path.absolute().parent}
+    return _checked(draft, {"base": path.absolute().parent})
+
+
+def load_recipe_job(path: Path, overrides: Sequence[str] = ()) -> JobSpec:
+    """`load_job`, for what only a recipe has.
+
+    Raises:
+        InputError: it is a script job; or as `load_job`.
+    """
+    spec = load_job(path, overrides)
+    if isinstance(spec, ScriptSpec):
+        fix = "name the file of a job that has a recipe"
+        raise InputError("a script job: nothing is known of its steps", where=str(path), fix=fix)
+    return spec
+
+
+def check_job(values: Mapping[str, Any], where: str = "job") -> JobSpec | ScriptSpec:
+    """Check a job's fields that were sent as JSON (`spec.model_dump(mode="json")`); paths in it are absolute.
+
+    Args:
+        where: what to call them in messages.
+
+    Raises:
+        SpecError: all that is wrong.
+    """
+    return _checked(_Draft(name=where, values=dict(values), origins={}), {})
+
+
+def _checked(draft: _Draft, context: dict[str, Any]) -> JobSpec | ScriptSpec:
+    model = _kind(draft)
     try:
-        spec = JobSpec.model_validate(draft.values, context=context)
+        spec = model.model_validate(draft.values, context=context)
     except ValidationError as error:
-        draft.problems += _problems(draft, error.errors(), context)
+        draft.problems += _problems(draft, error.errors(), model, context)
     if draft.problems:
         raise SpecError(sorted(draft.problems, key=_line))
     return spec
+
+
+def _kind(draft: _Draft) -> type[JobSpec] | type[ScriptSpec]:
+    """What the job is, by which of `recipe` and `command` it has."""
+    values = draft.values
+    for name, other in (("command", "recipe"), ("recipe", "command")):
+        if name in values and values[name] is None and values.get(other) is not None:
+            del values[name]  # --set recipe=null
+    if "recipe" in values and "command" in values:
+        what, fix = "a recipe is given too", "give exactly one; --set recipe=null takes one away"
+        origin = draft.origin(("command",))
+        draft.problems.append(Problem(where=origin, field="command", what=what, fix=fix))
+        del values["command"]
+    if "recipe" not in values and get_close_matches("command", values, n=1, cutoff=0.75):
+        return ScriptSpec
+    return JobSpec
 
 
 def _line(problem: Problem) -> float:
@@ -118,19 +165,26 @@ def _override(draft: _Draft, override: str) -> None:
     draft.origins[loc] = where
 
 
-def _problems(draft: _Draft, errors: Sequence[ErrorDetails], context: dict[str, Any]) -> Iterator[Problem]:
+def _problems(
+    draft: _Draft,
+    errors: Sequence[ErrorDetails],
+    model: type[JobSpec] | type[ScriptSpec],
+    context: dict[str, Any],
+) -> Iterator[Problem]:
     """What pydantic found, then the broken rules between those sections that it found no fault with."""
     for error in errors:
         if error["loc"] and error["type"] != "default_factory_not_called":
-            loc, what, fix = explain(error)
+            loc, what, fix = explain(error, model)
             yield Problem(where=draft.origin(loc), field=dotted(loc), what=what, fix=fix)
+    if model is ScriptSpec:
+        return
     faulty = {error["loc"][0] for error in errors if error["loc"]}
     sound = {
         name: TypeAdapter[Any](info.rebuild_annotation()).validate_python(draft.values[name], context=context)
         if name in draft.values
         else info.get_default(call_default_factory=True, validated_data={})
         for name, info in JobSpec.model_fields.items()
-        if name in SECTIONS and name not in faulty
+        if name in SECTIONS and name not in faulty and (name in draft.values or not info.is_required())
     }
     for loc, rule in misfits(sound):
         fix = (rule.context or {}).get("fix")

@@ -25,6 +25,7 @@ from orchestrator.spec.fields import (
     broken,
 )
 from orchestrator.spec.initial import InitFrom
+from orchestrator.spec.schedule import Schedule
 from workers.protocol import Numerics
 
 SEED_MAX = 2**63 - 1
@@ -82,6 +83,11 @@ class Workers(Section):
     gpus: Annotated[float, Field(ge=0)] = Field(
         default=0.0, description="GPUs of one worker: 0, a share below 1, or a whole number."
     )
+    train_on: Literal["gpu", "cpu"] | None = Field(
+        default=None,
+        description="Where a worker trains: on its GPUs if it has some, when left out. With cpu, its GPUs "
+        "are there for the recipe's own use.",
+    )
     standby: bool = Field(
         default=True,
         description="Keep a process ready on each node, which takes a lost worker's place at once. "
@@ -96,6 +102,8 @@ class Workers(Section):
         if self.gpus > 1 and self.gpus != int(self.gpus):
             what = f"{self.gpus} GPUs cannot be given to one worker"
             raise broken(what, fix="use a share below 1 or a whole number", field="gpus")
+        if self.train_on == "gpu" and not self.gpus:
+            raise broken("a worker without GPUs cannot train on them", fix="set gpus", field="train_on")
         return self
 
     @property
@@ -106,7 +114,7 @@ class Workers(Section):
     @property
     def device(self) -> Literal["cpu", "cuda"]:
         """Where a worker trains."""
-        return "cuda" if self.gpus > 0 else "cpu"
+        return "cuda" if self.gpus > 0 and self.train_on != "cpu" else "cpu"
 
 
 class KeepBest(Section):
@@ -188,6 +196,9 @@ class JobSpec(Section):
     )
     queue: Slug = Field(default="default", description="The queue that the job waits in.")
     priority: int = Field(default=0, description="Higher goes first within a queue.")
+    schedule: Schedule = Field(
+        default=Schedule(), description="Where a server may place it, and when it may stop it."
+    )
 
     @model_validator(mode="after")
     def _sections_fit(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from tests.simulation.engine import Engine
@@ -52,16 +53,21 @@ class SimCrew:
         self._inbox: list[News] = []
         self._spares = self._listener = self._started = 0
 
-    def hire(self, workers: Sequence[str], avoid: Collection[str]) -> None:
-        """See `orchestrator.supervisor.Crew.hire`."""
+    def hire(self, workers: Sequence[str], avoid: Collection[str], nodes: Sequence[str] = ()) -> None:
+        """See `orchestrator.supervisor.Crew.hire`. On a node that is gone nobody comes into being."""
         world = self._world
-        for name in workers:
+        for name, node in zip_longest(workers, nodes):
             self._hired.add(name)
+            if node is not None:
+                delay = 0.01 + 0.1 * world.rng.random()
+                if node not in self.dead_nodes:
+                    world.clock.after(delay, partial(self._start, self._listener, name, node))
+                continue
             names = (f"node-{number}" for number in range(world.plan.nodes))
-            nodes = [node for node in names if node not in avoid and node not in self.dead_nodes]
+            there = [node for node in names if node not in avoid and node not in self.dead_nodes]
             delay = 0.01 + 0.1 * world.rng.random()
-            if nodes:
-                node = nodes[int(world.rng.random() * len(nodes))]
+            if there:
+                node = there[int(world.rng.random() * len(there))]
             else:  # a machine that was not there before
                 self._spares += 1
                 node, delay = f"spare-{self._spares}", delay + 2.0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.gang.events import Drain, Interrupted, Pause, Resize, Resume
+from orchestrator.gang.events import Drain, Interrupted, Pause, Resize, Resume, Stop
 from tests.simulation.plan import Trouble
 from workers.protocol import Fault
 
@@ -139,13 +139,36 @@ def _suspended(world: World, trouble: Trouble) -> None:
 
 
 def _resize(world: World, trouble: Trouble) -> None:
-    world.wish(Resize(workers=1 + trouble.number % 5))
+    workers = 1 + trouble.number % 5
+    if world.places is None:
+        world.wish(Resize(workers=workers))
+    else:  # who decides on nodes decides on numbers too
+        world.place({sorted(world.places)[0]: workers})
+
+
+def _move(world: World, trouble: Trouble) -> None:
+    """Somebody outside says where each worker should be, from now on."""
+    rng = world.rng
+    nodes = [f"node-{number}" for number in range(world.plan.nodes)]
+    places: dict[str, int] = {}
+    for _ in range(1 + trouble.number % 5):
+        node = nodes[int(rng.random() * len(nodes))]
+        places[node] = places.get(node, 0) + 1
+    world.place(places)
+
+
+def _stop(world: World, trouble: Trouble) -> None:
+    seconds = min(trouble.seconds, _LONG)
+    world.stop_by = world.clock.read() + seconds
+    world.wish(Stop(seconds=seconds))
 
 
 def _drain(world: World, trouble: Trouble) -> None:
     node, seconds = f"node-{trouble.number % world.plan.nodes}", min(trouble.seconds, _LONG)
     world.draining.append(node)
     world.wish(Drain(node=node, seconds=seconds))
+    if world.places is not None:
+        world.place(world.places)
     if trouble.count != 1:
         world.clock.after(seconds, partial(world.lose_node, node, silently=False))
 
@@ -193,6 +216,8 @@ _OF_THE_JOB: dict[str, Callable[[World, Trouble], None]] = {
     "supervisor death": _supervisor_death,
     "machine suspended": _suspended,
     "resize": _resize,
+    "move": _move,
+    "stop": _stop,
     "drain": _drain,
     "pause": _pause,
     "pause, then resume": _pause_then_resume,

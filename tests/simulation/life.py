@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.gang import Gang
-from orchestrator.gang.events import GangEvent, Resume, Tick
+from orchestrator.gang.events import GangEvent, Resume, Stop, Tick
 from orchestrator.gang.states import Paused
 from orchestrator.supervisor import Supervisor
 from tests.simulation.crew import SupervisorDied
@@ -17,6 +17,8 @@ from workers.protocol import Beat, Fault, Memory, News
 
 #: A job that stands still for so long at the end of its troubles is told to go on.
 _PAUSED_SECONDS = 12.0
+#: What a job is given to end that a new supervisor is told to stop.
+_STOP_SECONDS = 5.0
 
 
 def silent(line: str) -> None:
@@ -110,6 +112,8 @@ class _Run:
         if self.world.oracles.violated:
             raise self.world.oracles.violated
         self.world.oracles.ended(self._state, outcome)
+        if outcome.stopped:
+            return "stopped"
         return "done" if outcome.done else str(outcome.fault or "interrupted")
 
     def _supervisor(self, resume_step: int | None) -> WatchedSupervisor:
@@ -141,6 +145,11 @@ class _Run:
         self.world.oracles.adopted(memories)
         self.world.log(f"a new supervisor finds {[memory.worker for memory in memories]}")
         self.supervisor = self._supervisor(self.world.store.newest)
+        if self.world.places is not None:  # whoever decides on nodes tells each new supervisor
+            self.world.place(self.world.places)
+        if self.world.stop_by is not None:
+            self.world.stop_by = clock.read() + _STOP_SECONDS
+            self.world.wish(Stop(seconds=_STOP_SECONDS))
         return memories
 
     def _look(self, state: Gang) -> None:

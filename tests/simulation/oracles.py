@@ -138,11 +138,26 @@ class Oracles:
                 raise self.violation(f"done after {self._furthest} of {plan.steps} steps")
             if plan.save_every is not None and store.newest != plan.steps:
                 raise self.violation(f"done, and the newest checkpoint is that of {store.newest}")
+        elif outcome.stopped:
+            self._stopped(state, outcome)
         elif outcome.exit_code == INTERRUPTED:
             if "interrupt" not in self._kinds:
                 raise self.violation("interrupted, and nobody asked for it")
         elif outcome.fault is None or not self._may_end_of(outcome.fault):
             raise self.violation(f"ended for no good reason: {outcome}")
+
+    def _stopped(self, state: Gang, outcome: Outcome) -> None:
+        """What was done is saved, if there was time for it."""
+        plan, store = self._world.plan, self._world.store
+        if "stop" not in self._kinds:
+            raise self.violation("stopped, and nobody asked for it")
+        if plan.save_every is None:
+            return
+        if (outcome.step or 0) > (store.newest or 0):
+            raise self.violation(f"stopped at {outcome.step}, and the newest checkpoint is {store.newest}")
+        in_time = self._world.clock.read() < (self._world.stop_by or 0.0)
+        if in_time and state.holders and (outcome.step or 0) < state.step:
+            raise self.violation(f"stopped in time after {outcome.step}, and step {state.step} was done")
 
     @property
     def _kinds(self) -> list[str]:

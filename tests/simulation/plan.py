@@ -51,7 +51,16 @@ FAULTS = {
     "supervisor death": 4,
     "machine suspended": 1,
 }
-WISHES = {"resize": 6, "drain": 4, "pause": 3, "pause, then resume": 3, "resume": 1, "interrupt": 1}
+WISHES = {
+    "resize": 6,
+    "move": 6,
+    "drain": 4,
+    "pause": 3,
+    "pause, then resume": 3,
+    "resume": 1,
+    "stop": 3,
+    "interrupt": 1,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

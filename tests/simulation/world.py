@@ -7,7 +7,7 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
-from orchestrator.gang.events import GangEvent
+from orchestrator.gang.events import GangEvent, Resize
 from orchestrator.supervisor import Work
 from tests.simulation import faults
 from tests.simulation.chain import history
@@ -34,6 +34,8 @@ class World:
         draining: nodes that go, or are gone.
         quiet: somebody may be silent without being gone, from now on.
         wish: hands an event to the supervisor.
+        places: where workers should be, once somebody says so.
+        stop_by: when a job that was told to stop has ended in any case.
     """
 
     def __init__(self, plan: Plan, log: Callable[[str], None]) -> None:
@@ -50,6 +52,9 @@ class World:
         self.happened: list[tuple[str, str]] = []
         self.draining: list[str] = []
         self.quiet = False
+        self.places: dict[str, int] | None = None
+        self.stop_by: float | None = None
+        self.spares = 0
         self.wish: Callable[[GangEvent], None] = lambda event: None
         self._meetings: dict[tuple[int, str], Meeting] = {}
         self._aside_until = 0.0
@@ -73,6 +78,17 @@ class World:
         self.quiet = True
         for meeting in self._meetings.values():
             meeting.hush()
+
+    def place(self, places: dict[str, int]) -> None:
+        """Somebody outside says where workers should be; not on nodes that are gone, nor on those that go."""
+        gone = {*self.crew.dead_nodes, *self.draining}
+        usable = {node: count for node, count in places.items() if node not in gone}
+        lost = sum(places.values()) - sum(usable.values())
+        if lost:
+            self.spares += 1
+            usable[f"new-{self.spares}"] = lost
+        self.places = usable
+        self.wish(Resize(workers=sum(usable.values()), places=usable))
 
     def aside(self, work: Work, then: Callable[[GangEvent], None]) -> None:
         """Run what takes long, one after the other."""
@@ -107,12 +123,18 @@ class World:
         if node in self.crew.dead_nodes:
             return
         self.crew.dead_nodes.append(node)
+        if self.places is not None:
+            self.clock.after(1.0, partial(self._place_again, node))
         for worker in list(self.crew.workers.values()):
             if worker.node == node and worker.alive:
                 worker.muted = self.rng.random() < 0.5
                 worker.die(silently=silently)
                 delay = 0.5 + 4.0 * self.rng.random() if silently else 0.1 * self.rng.random()
                 self.crew.lose(worker, Fault.NODE, delay)
+
+    def _place_again(self, node: str) -> None:
+        if self.places is not None and node in self.places:
+            self.place(self.places)
 
     def _expect(self, trouble: Trouble) -> None:
         if trouble.kind in ("poison", "user error", "damaged block"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from orchestrator.gang import Ended, Gang, Outcome, Policy, handle, start
@@ -29,17 +29,28 @@ class Life:
         workers: how many the job should have.
         resume_step: the checkpoint that it goes on from.
         one_node: all run on node `n0`.
+        places: how many should be on each node.
         policy: fields of `Policy` that differ from the defaults. Who is missing is hired at once.
     """
 
     def __init__(
-        self, workers: int = 3, resume_step: int | None = None, *, one_node: bool = False, **policy: Any
+        self,
+        workers: int = 3,
+        resume_step: int | None = None,
+        *,
+        one_node: bool = False,
+        places: Mapping[str, int] | None = None,
+        **policy: Any,
     ) -> None:
         self.now = 1000.0
         self._one_node = one_node
         self.gang: Gang
         self.gang, commands = start(
-            Policy(**{"virtual_ranks": V, "hire_delay": 0.0, **policy}), workers, resume_step, self.now
+            Policy(**{"virtual_ranks": V, "hire_delay": 0.0, **policy}),
+            workers,
+            resume_step,
+            self.now,
+            places=places,
         )
         self.told: list[Command] = list(commands)
         self._workers: dict[str, FakeWorker] = {}

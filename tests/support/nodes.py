@@ -1,6 +1,6 @@
 """A Ray cluster of several nodes on this machine: a process of its own that ends when its stdin does.
 
-    python -m tests.support.nodes NODES CPUS FOLDER
+    python -m tests.support.nodes NODES CPUS GPUS FOLDER
 
 prints the address and each node's id as JSON; then kills the raylet of each node whose id it reads.
 """
@@ -44,23 +44,23 @@ class Nodes:
 
 
 @contextmanager
-def ray_nodes(*, nodes: int, cpus: int) -> Iterator[Nodes]:
-    """Start a cluster; stop it in the end, whatever happens."""
+def ray_nodes(*, nodes: int, cpus: int, gpus: int = 0) -> Iterator[Nodes]:
+    """Start a cluster; stop it in the end, whatever happens. GPUs are only counted."""
     settings = {**settings_on_loopback(), **_HEALTH}
-    with cluster_process("tests.support.nodes", (nodes, cpus), settings) as (process, line):
+    with cluster_process("tests.support.nodes", (nodes, cpus, gpus), settings) as (process, line):
         facts = json.loads(line)
         yield Nodes(
             address=facts["address"], environment=settings, ids=tuple(facts["nodes"]), process=process
         )
 
 
-def main(nodes: int, cpus: int, folder: str) -> None:
+def main(nodes: int, cpus: int, gpus: int, folder: str) -> None:
     """Be the cluster until stdin ends."""
     from ray.cluster_utils import Cluster
 
     common = {"include_dashboard": False, "object_store_memory": 80 * 2**20, "node_ip_address": "127.0.0.1"}
     cluster = Cluster(initialize_head=True, head_node_args={**common, "num_cpus": 0, "temp_dir": folder})
-    added = [cluster.add_node(**common, num_cpus=cpus, wait=True) for _ in range(nodes)]
+    added = [cluster.add_node(**common, num_cpus=cpus, num_gpus=gpus, wait=True) for _ in range(nodes)]
     by_id = {node.node_id: node for node in added}
     print(SAYS + json.dumps({"address": cluster.address, "nodes": list(by_id)}), flush=True)
     for line in sys.stdin:
@@ -70,4 +70,4 @@ def main(nodes: int, cpus: int, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,7 +31,8 @@ class Membership:
         resume_step: the checkpoint to restore if no member holds a state; None to start from nothing then.
         saved_step: no checkpoint of this step or an earlier one needs to be written again.
         committed_step: the newest checkpoint whose manifest is durable.
-        wanted: how many workers the job should have.
+        wanted: how many workers the job should have, and
+        places: how many of them on each node; None where the cluster chooses.
         left_out: damaged blocks, by number.
         step: where training is expected to go on, for whoever wants to prepare for it; the members know.
     """
@@ -45,6 +47,7 @@ class Membership:
     wanted: int = 0
     left_out: tuple[LeftOut, ...] = ()
     step: int = 0
+    places: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

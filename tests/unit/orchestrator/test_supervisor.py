@@ -53,7 +53,7 @@ class ScriptedCrew:
     def clock(self) -> float:
         return self.now
 
-    def hire(self, workers: Sequence[str], avoid: Collection[str]) -> None:
+    def hire(self, workers: Sequence[str], avoid: Collection[str], nodes: Sequence[str] = ()) -> None:
         self.hired.append(tuple(workers))
 
     def tell(self, worker: str, order: Order) -> None:

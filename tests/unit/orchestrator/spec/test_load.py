@@ -179,7 +179,7 @@ def test_an_override_takes_the_files_place_in_messages(problems):
         ("parms: {}", "5: parms: unknown field -> did you mean params?"),
         ("steps: 5", "5: steps: unknown field -> did you mean stop.steps?"),
         ("zebra: 5", "5: zebra: unknown field -> valid fields here: name, recipe,"),
-        ("command: [python, x.py]", "5: command: unknown field"),
+        ("command: [python, x.py]", "5: command: a recipe is given too -> give exactly one"),
         ("seed: true", "5: seed: should be a whole number, not true"),
         ("seed: 1.5", "5: seed: should be a whole number, not 1.5"),
         ("seed: '3'", "5: seed: should be a whole number, not '3'"),

@@ -1,0 +1,164 @@
+"""A server's jobs for people: one, many, an event, a reason. From the API's JSON."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from orchestrator.cli import format as fmt
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_STYLES = {
+    "queued": "yellow",
+    "starting": "cyan",
+    "running": "green",
+    "stopping": "magenta",
+    "paused": "blue",
+    "done": "dim green",
+    "failed": "bold red",
+    "cancelled": "dim",
+}
+_WORKERS_MAX = 16
+
+
+def print_jobs(jobs: Sequence[Mapping[str, Any]], file: TextIO | None = None) -> None:
+    """A table, a line for each job."""
+    from rich.console import Console
+
+    Console(file=file or sys.stdout, highlight=False).print(jobs_table(jobs, time.time()))
+
+
+def jobs_table(jobs: Sequence[Mapping[str, Any]], now: float) -> Table:
+    """Name, state, progress and what is to be said of each job."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="dim", expand=False)
+    for name in ("job", "id", "queue", "user"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("prio", justify="right")
+    table.add_column("state", no_wrap=True)
+    table.add_column("workers", justify="right", no_wrap=True)
+    table.add_column("step", justify="right", no_wrap=True)
+    table.add_column("loss", justify="right", no_wrap=True)
+    table.add_column("age", justify="right", no_wrap=True)
+    table.add_column("")  # what there is no room for is cut off here first
+    for job in jobs:
+        table.add_row(
+            Text(job["job"], style="bold"),
+            job["id"],
+            job["queue"],
+            job["user"],
+            str(job["priority"]),
+            Text(job["state"], style=_STYLES.get(job["state"], "")),
+            workers(job),
+            steps(job),
+            loss(job),
+            fmt.duration(max(0.0, (job["ended_at"] or now) - job["submitted_at"])),
+            Text(why(job), no_wrap=True, overflow="ellipsis"),
+        )
+    return table
+
+
+def print_job(job: Mapping[str, Any], file: TextIO | None = None) -> None:
+    """One job, with all that is known of it."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=file or sys.stdout, highlight=False)
+    style = _STYLES.get(job["state"], "")
+    console.print(Text.assemble((job["job"], "bold"), "  ", (job["state"], style), f"  {job['id']}"))
+    for label, value in _facts(job):
+        console.print(Text(f"  {label:<12}{value}"), soft_wrap=True)
+    for line in explanation_lines(job) if job["explain"] else ():
+        console.print(Text(f"  {line}"), soft_wrap=True)
+    present = [worker for worker in job["workers"] if worker["state"] not in ("lost", "finished")]
+    for worker in present[:_WORKERS_MAX]:
+        ranks = fmt.ranks(worker.get("vranks") or ())
+        console.print(Text(f"  {worker['id']:<12}{worker['state']}  {worker['node'] or ''}  ranks {ranks}"))
+    if len(present) > _WORKERS_MAX:
+        console.print(f"  and {len(present) - _WORKERS_MAX} more workers")
+
+
+def _facts(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "queue", f"{job['queue']}, priority {job['priority']}, {job['user']}'s"
+    yield "submitted", clock(job["submitted_at"])
+    if job["started_at"]:
+        yield "started", f"{clock(job['started_at'])}, attempt {job['attempt']}"
+    if job["ended_at"]:
+        yield "ended", clock(job["ended_at"])
+    if job["reason"]:
+        yield "reason", job["reason"]
+    outcome = job["outcome"] or {}
+    if outcome.get("message"):
+        yield "failed", outcome["message"]
+    yield "workers", workers(job)
+    if steps(job) != "-":
+        yield "step", steps(job)
+    if job["loss"] is not None:
+        yield "loss", loss(job)
+    for name, value in job["metrics"].items():
+        yield name, fmt.number(float(value)) if value is not None else "-"
+    if job["checkpoint"]:
+        yield "checkpoint", f"step {job['checkpoint']['step']} in {job['checkpoint']['uri']}"
+    if job["state_digest"]:
+        yield "digest", job["state_digest"]
+
+
+def workers(job: Mapping[str, Any]) -> str:
+    """`3 of 2-4`: how many there are, and how many there may be."""
+    least, most = job["min_workers"], job["max_workers"]
+    limits = f"{least}" if least == most else f"{least}-{most}"
+    present = sum(worker["state"] not in ("lost", "finished", "failed") for worker in job["workers"])
+    return f"{present} of {limits}" if job["state"] in ("starting", "running", "stopping") else limits
+
+
+def steps(job: Mapping[str, Any]) -> str:
+    """`120/300`."""
+    if not job["step"] and not job["steps"]:
+        return "-"
+    return f"{job['step']}/{job['steps']}" if job["steps"] else f"{job['step']}"
+
+
+def loss(job: Mapping[str, Any]) -> str:
+    """The last step's."""
+    return fmt.number(float(job["loss"])) if job["loss"] is not None else "-"
+
+
+def why(job: Mapping[str, Any]) -> str:
+    """Why it waits, or why it is in its state."""
+    if job["explain"]:
+        return str(job["explain"]["sentence"])
+    return job["reason"] if job["state"] not in ("running", "done") else ""
+
+
+def explanation_lines(job: Mapping[str, Any]) -> Iterator[str]:
+    """Why a job waits, what would have to change, and when it starts."""
+    reason = job["explain"]
+    if reason is None:
+        yield f"{job['job']} is {job['state']}" + (f": {job['reason']}" if job["reason"] else "")
+        return
+    yield f"{job['job']} waits: {reason['sentence']} ({reason['code']})"
+    if reason["remedy"]:
+        yield f"what would have to change: {reason['remedy']}"
+    if reason["eta"] is not None:
+        yield f"starts at {clock(reason['eta'])}, if all estimates are right"
+
+
+def event_line(event: Mapping[str, Any]) -> str:
+    """`14:05:12 step 50: w1 lost: the process died`."""
+    moved = f"{event['before'] or 'new'} → {event['after']}" if event["after"] else event["kind"]
+    step = f"step {event['step']}" if event["step"] is not None else ""
+    subject = f"{event['worker']} {moved}" if event["worker"] else moved
+    who = f"({event['who']})" if event["who"] else ""
+    parts = ": ".join(part for part in (step, subject, event["reason"] or event["cause"]) if part)
+    return f"{time.strftime('%H:%M:%S', time.localtime(event['time']))} {parts} {who}".rstrip()
+
+
+def clock(seconds: float) -> str:
+    """Local date and time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

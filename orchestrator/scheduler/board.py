@@ -1,0 +1,292 @@
+"""A plan while it is being made: who has what, what has been decided so far, and what room that leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import inf
+
+import numpy as np
+
+from orchestrator.scheduler.actions import Preempt
+from orchestrator.scheduler.config import Config, Policy
+from orchestrator.scheduler.placement import enough, most
+from orchestrator.scheduler.queues import Amounts, Ledger, needs, plus
+from orchestrator.scheduler.reasons import Code, Fact, Reason
+from orchestrator.scheduler.room import SOON, Shape, Spots
+from orchestrator.scheduler.snapshot import Job, JobState, NodeState, Place, Placement, Reservation, Snapshot
+from orchestrator.scheduler.timeline import Holding, build, holdings
+
+#: Jobs that cannot be told apart: of those that come later, none fares better. See `admission`.
+Sort = tuple[Shape, int, float | None, int, str, int]
+
+#: Policies that promise starts. The others need none: whoever stands first takes from those behind.
+PROMISING = (Policy.PRIORITY, Policy.FAIR, Policy.DEADLINE)
+
+
+@dataclass(slots=True)
+class Worker:
+    """A job at work, or one that this plan starts.
+
+    Attributes:
+        spots: what it should have after this plan.
+        end: the time of the row from which its room counts as free.
+        lent: which of its workers are beyond its minimum; these count as free in rows after "soon".
+        why, for_job: of its resize, if it is resized.
+        starts: in this plan.
+        moved: its size was changed in this plan; grew: it needs more room somewhere.
+    """
+
+    job: Job
+    spots: Spots
+    end: float
+    known: bool
+    lent: Spots = field(default_factory=dict)
+    starts: bool = False
+    moved: bool = False
+    grew: bool = False
+    why: Reason | None = None
+    for_job: str | None = None
+
+    @property
+    def count(self) -> int:
+        """Its workers."""
+        return sum(self.spots.values())
+
+    @property
+    def on_loan(self) -> int:
+        """Workers beyond its minimum."""
+        return max(0, self.count - self.job.min_workers)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """Room that is taken from later rows for a pending job; times are those of rows."""
+
+    shape: Shape
+    spots: Spots
+    start: float
+    end: float
+    reservation: Reservation
+
+
+class Board:
+    """Everything that a plan's stages read and write."""
+
+    def __init__(self, snapshot: Snapshot, config: Config) -> None:
+        self.snapshot, self.config, self.now = snapshot, config, snapshot.now
+        self.nodes = sorted(snapshot.nodes, key=lambda node: node.id)
+        self.numbers = {node.id: number for number, node in enumerate(self.nodes)}
+        self.ahead = config.policy in PROMISING
+        held = holdings(snapshot, self.numbers, ahead=self.ahead)
+        promised = (reservation.start_at for reservation in snapshot.reservations)
+        self.room = build(self.nodes, held.values(), promised, self.now, ahead=self.ahead)
+        self.pending = {job.id: job for job in snapshot.jobs if job.state is JobState.PENDING}
+        self.at_work = {id: self._worker(h) for id, h in held.items() if h.job.state is not JobState.STOPPING}
+        self.ledger = Ledger(snapshot.queues, self._total())
+        self.ledger.add_all((h.job, h.workers + sum(h.leaving.values())) for h in held.values())
+        self.kept = self._kept_nodes()
+        self.reserved = {r.job: r for r in snapshot.reservations if r.job in self.pending}
+        self.promises: dict[str, Promise] = {}
+        self.promised_use: dict[str, Amounts] = {}
+        self.stops: list[Preempt] = []
+        self.explain: dict[str, Reason] = {}
+        self.rejects: dict[str, Reason] = {}
+        self.admitted: set[str] = set(snapshot.policy_state.admitted)
+        self.promoted: dict[str, float] = dict(snapshot.policy_state.promoted)
+        self.first_blocked: str | None = None
+        self.considered = 0  # jobs for which a promise was sought
+        self.wakes: list[float] = []
+        self.somebody_leaves = any(holding.leaving for holding in held.values())  # so soon is not now
+        self._leaving: dict[int, int] = {}
+        self.guessed: dict[int, float] = {}  # from when on a node's room is a guess
+        for holding in held.values():
+            for node, workers in holding.leaving.items():
+                self._leaving[node] = self._leaving.get(node, 0) + workers
+            if not holding.known:
+                for node in holding.spots:
+                    if holding.end < self.guessed.get(node, inf):
+                        self.guessed[node] = holding.end
+        capacity = [node.capacity.amounts for node in self.nodes]
+        self._capacity = np.array(capacity, dtype=np.int64).reshape(-1, 3)
+        self._misfits: dict[tuple[Shape, int, object], Reason | None] = {}
+        self._shared: dict[tuple[Code, tuple[Fact, ...]], Reason] = {}
+        self.failed_starts: dict[tuple[Shape, object], list[tuple[int, float, int]]] = {}
+        self.failed_takes: dict[tuple[Shape, object, object], int] = {}
+        self.fates: dict[Sort, Reason] = {}
+
+    def _worker(self, holding: Holding) -> Worker:
+        end = self.room.time_of(max(SOON + 1, self.room.row_of(holding.end))) if self.ahead else inf
+        return Worker(holding.job, holding.spots, end, holding.known, holding.lent)
+
+    def _total(self) -> Amounts:
+        total = (0, 0, 0)
+        for node in self.nodes:
+            if node.state is not NodeState.DRAINING:
+                total = plus(total, node.capacity.amounts)
+        return total
+
+    def _kept_nodes(self) -> dict[str, list[int]]:
+        """Nodes that were added for gangs that still wait: nobody else sees them."""
+        kept: dict[str, list[int]] = {}
+        for number, node in enumerate(self.nodes):
+            if node.for_job in self.pending and node.state is not NodeState.DRAINING:
+                kept.setdefault(str(node.for_job), []).append(number)
+        for numbers in kept.values():
+            self.room.open(self.that_are_up(numbers), closed=True)
+            for number in numbers:
+                if self.nodes[number].state is NodeState.BOOTING:
+                    self.room.free[:, number] = 0
+        return kept
+
+    def that_are_up(self, numbers: Iterable[int]) -> list[int]:
+        """Of these nodes, those that can be used now."""
+        return [number for number in numbers if self.nodes[number].state is NodeState.UP]
+
+    def placement(self, spots: Mapping[int, int]) -> Placement:
+        """For people and programs outside."""
+        return tuple(Place(node=self.nodes[n].id, workers=spots[n]) for n in sorted(spots) if spots[n])
+
+    def spots(self, placement: Placement) -> Spots | None:
+        """For the plan; None if one of the nodes cannot be used any more."""
+        found: Spots = {}
+        for place in placement:
+            number = self.numbers.get(place.node)
+            if number is None or self.nodes[number].state is NodeState.DRAINING:
+                return None
+            found[number] = found.get(number, 0) + place.workers
+        return found
+
+    def cut_end(self, first: int, job: Job) -> int:
+        """The row before which a job is over that starts in that row; one begins there, if rows are left."""
+        if job.estimate is not None and self.ahead:
+            self.room.cut(self.room.times[first] + job.estimate)
+        return self.room.end_row(first, job.estimate)
+
+    def start(self, job: Job, spots: Spots) -> None:
+        """Decided: it starts there, now."""
+        end = self.cut_end(0, job)
+        self.room.take(self.room.shape(job), spots, 0, end)
+        time = self.room.time_of(end)
+        self.at_work[job.id] = Worker(job=job, spots=dict(spots), end=time, known=True, starts=True)
+        self.ledger.add(job, sum(spots.values()))
+        self.explain.pop(job.id, None)
+
+    def promise(
+        self, job: Job, spots: Spots, first: int, *, firm: bool = False, start_at: float | None = None
+    ) -> None:
+        """Decided: this room is for it, from that row on; start_at: when it can be used, if later."""
+        shape, start = self.room.shape(job), self.room.times[first]
+        reservation = Reservation(
+            job=job.id,
+            places=self.placement(spots),
+            start_at=start if start_at is None else start_at,
+            firm=firm,
+        )
+        end = self.cut_end(first, job)
+        self.room.take(shape, spots, first, end)
+        self.promises[job.id] = Promise(
+            shape=shape, spots=spots, start=start, end=self.room.time_of(end), reservation=reservation
+        )
+        if firm:  # it is as good as there
+            self.ledger.add(job, job.min_workers)
+        else:
+            amounts = needs(job, job.min_workers)
+            self.promised_use[job.queue] = plus(self.promised_use.get(job.queue, (0, 0, 0)), amounts)
+
+    def lift(self, job: Job) -> Promise | None:
+        """Take a promise back; what it was."""
+        promise = self.promises.pop(job.id, None)
+        if promise is None:
+            return None
+        first = max(SOON, self.room.row_of(promise.start))
+        self.room.give(promise.shape, promise.spots, first, self._row_before(promise.end))
+        if promise.reservation.firm:
+            self.ledger.add(job, -job.min_workers)
+        else:
+            amounts = needs(job, -job.min_workers)
+            self.promised_use[job.queue] = plus(self.promised_use.get(job.queue, (0, 0, 0)), amounts)
+        return promise
+
+    def _row_before(self, end: float) -> int:
+        return len(self.room.times) if end == inf else self.room.row_of(end)
+
+    def stop(self, worker: Worker, reason: Reason, for_job: str | None) -> None:
+        """Decided: it saves and stops. Its room is free soon."""
+        shape = self.room.shape(worker.job)
+        self.room.give(shape, worker.spots, SOON, SOON + 1)
+        kept = {node: workers - worker.lent.get(node, 0) for node, workers in worker.spots.items()}
+        self.room.give(shape, kept, SOON + 1, max(SOON + 1, self._row_before(worker.end)))
+        self.somebody_leaves = True
+        del self.at_work[worker.job.id]
+        self.ledger.add(worker.job, -worker.count)
+        preempt = Preempt(job=worker.job.id, version=worker.job.version, reason=reason, for_job=for_job)
+        self.stops.append(preempt)
+
+    def shrink(self, worker: Worker, spots: Spots, reason: Reason, for_job: str | None) -> None:
+        """Decided: it gives these workers back. Their room is free soon, and later counts so in any case."""
+        self.room.give(self.room.shape(worker.job), spots, SOON, SOON + 1)
+        self.somebody_leaves = True
+        for node, workers in spots.items():
+            for spots_of in (worker.spots, worker.lent):
+                spots_of[node] -= workers
+                if not spots_of[node]:
+                    del spots_of[node]
+        self.ledger.add(worker.job, -sum(spots.values()))
+        worker.moved, worker.why, worker.for_job = True, reason, for_job
+
+    def move(self, worker: Worker, stay: Spots, more: Spots, reason: Reason) -> None:
+        """Decided: of its workers only these stay, and these come elsewhere."""
+        shape, end = self.room.shape(worker.job), max(SOON + 1, self._row_before(worker.end))
+        count = worker.count
+        self.room.take(shape, more, 0, end)
+        worker.spots = {node: stay.get(node, 0) + more.get(node, 0) for node in {**stay, **more}}
+        worker.lent = {node: workers for node, workers in worker.lent.items() if node in stay}
+        keeps = sum(worker.lent.values()) - worker.on_loan
+        for node in sorted(worker.lent):  # these are not on loan any more
+            here = min(worker.lent[node], keeps)
+            if here > 0:
+                worker.lent[node] -= here
+                keeps -= here
+                self.room.take(shape, {node: here}, SOON + 1, end)
+        worker.lent = {node: workers for node, workers in worker.lent.items() if workers}
+        self.ledger.add(worker.job, worker.count - count)
+        worker.moved, worker.grew, worker.why = True, bool(more), reason
+
+    def grow(self, worker: Worker, spots: Spots, reason: Reason) -> None:
+        """Decided: it gets these workers too, on loan."""
+        self.room.take(self.room.shape(worker.job), spots, 0, SOON + 1)
+        for node, workers in spots.items():
+            worker.spots[node] = worker.spots.get(node, 0) + workers
+            worker.lent[node] = worker.lent.get(node, 0) + workers
+        self.ledger.add(worker.job, sum(spots.values()))
+        if not worker.starts:
+            worker.moved, worker.grew, worker.why = True, True, worker.why or reason
+
+    def leaving_on(self, spots: Iterable[int]) -> int:
+        """Workers that were told to leave these nodes before this plan."""
+        return sum(self._leaving.get(node, 0) for node in spots)
+
+    def misfit(self, job: Job) -> Reason | None:
+        """Why a job could not run even if nothing else did, on the nodes that there are."""
+        shape = self.room.shape(job)
+        key = (shape, job.min_workers, job.within)
+        if key not in self._misfits:
+            self._misfits[key] = self._misfit(job, shape)
+        return self._misfits[key]
+
+    def _misfit(self, job: Job, shape: Shape) -> Reason | None:
+        slots = shape.fit(self._capacity) * shape.eligible
+        if enough(slots, job.min_workers, job.within, self.room):
+            return None
+        fit = most(slots, job.within, self.room)
+        if fit == 0:
+            return Reason(code=Code.NO_SUCH_NODE)
+        return Reason(code=Code.TOO_LARGE, facts={"needed": job.min_workers, "fit": fit})
+
+    def reason(self, code: Code, **facts: Fact) -> Reason:
+        """A reason without an eta; thousands of jobs share few of them."""
+        key = (code, tuple(facts.values()))
+        if key not in self._shared:
+            self._shared[key] = Reason(code=code, facts=facts)
+        return self._shared[key]

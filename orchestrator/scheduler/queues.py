@@ -1,0 +1,168 @@
+"""What queues and users use, may use, and can get back: limits, quotas and shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from orchestrator.scheduler.reasons import Code, Reason
+from orchestrator.scheduler.snapshot import KINDS, Job, Limit, Queue
+
+Amounts = tuple[int, int, int]
+_NOTHING: Amounts = (0, 0, 0)
+_BILLION = 10**9
+
+
+def needs(job: Job, workers: int) -> Amounts:
+    """What so many workers of a job ask for."""
+    request = job.request
+    return request.cpu_millis * workers, request.gpu_millis * workers, request.memory_mib * workers
+
+
+def plus(a: Amounts, b: Amounts) -> Amounts:
+    """The sum."""
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2]
+
+
+def minus(a: Amounts, b: Amounts) -> Amounts:
+    """The difference."""
+    return a[0] - b[0], a[1] - b[1], a[2] - b[2]
+
+
+def covers(a: Amounts, b: Amounts) -> bool:
+    """Whether a is at least b, in all kinds."""
+    return a[0] >= b[0] and a[1] >= b[1] and a[2] >= b[2]
+
+
+class Ledger:
+    """Who uses how much, as the plan goes on.
+
+    Args:
+        total: of the cluster; quotas that are not given are parts of it.
+    """
+
+    def __init__(self, queues: Iterable[Queue], total: Amounts) -> None:
+        self.queues = {queue.id: queue for queue in queues}
+        self.total = total
+        weights = sum(queue.weight for queue in self.queues.values()) or 1
+        self.quota: dict[str, Amounts] = {}
+        for queue in self.queues.values():
+            if queue.quota is not None:
+                self.quota[queue.id] = queue.quota.amounts
+            else:
+                part = [amount * queue.weight // weights for amount in total]
+                self.quota[queue.id] = (part[0], part[1], part[2])
+        self.changes = 0
+        self.used: dict[str, Amounts] = {}
+        self.used_by_user: dict[tuple[str, str], Amounts] = {}
+        # A limit is served in order: who waits for it is not overtaken by others who would use it up.
+        self._waiting: dict[str | tuple[str, str], Reason] = {}
+        no_limit = (None, None, None)
+        self._unlimited = {
+            queue.id
+            for queue in self.queues.values()
+            if queue.limit.amounts == no_limit and queue.user_limit.amounts == no_limit
+        }
+
+    def add(self, job: Job, workers: int) -> None:
+        """So many more workers of a job are at work, or fewer, if negative."""
+        self.changes += 1
+        amounts = needs(job, workers)
+        user = (job.queue, job.user)
+        self.used[job.queue] = plus(self.used.get(job.queue, _NOTHING), amounts)
+        self.used_by_user[user] = plus(self.used_by_user.get(user, _NOTHING), amounts)
+
+    def add_all(self, workers: Iterable[tuple[Job, int]]) -> None:
+        """The same for many jobs at once."""
+        counts: dict[tuple[str, str, Amounts], int] = {}
+        kinds: dict[tuple[str, str, Amounts], Job] = {}
+        for job, count in workers:
+            kind = (job.queue, job.user, job.request.amounts)
+            counts[kind] = counts.get(kind, 0) + count
+            kinds[kind] = job
+        for kind, count in counts.items():
+            self.add(kinds[kind], count)
+
+    def is_unlimited(self, queue: str) -> bool:
+        """Whether a queue exists, and neither it nor its users have a limit."""
+        return queue in self._unlimited
+
+    def impossible(self, job: Job) -> Reason | None:
+        """Why a job can never run, however empty the cluster is."""
+        if job.queue in self._unlimited:
+            return None
+        queue = self.queues.get(job.queue)
+        if queue is None:
+            return Reason(code=Code.UNKNOWN_QUEUE, facts={"queue": job.queue})
+        need = needs(job, job.min_workers)
+        for limit, code in ((queue.limit, Code.OVER_QUEUE_LIMIT), (queue.user_limit, Code.OVER_USER_LIMIT)):
+            kind = _exceeded(_NOTHING, need, limit)
+            if kind is not None:
+                facts = {"queue": job.queue, "kind": KINDS[kind], "needed": need[kind]}
+                return Reason(code=code, facts={**facts, "limit": limit.amounts[kind] or 0})
+        return None
+
+    def blocked(self, job: Job) -> Reason | None:
+        """Why its queue or its user may not start it now; others that stand behind it wait as well."""
+        if job.queue in self._unlimited:
+            return None
+        queue, user = self.queues[job.queue], (job.queue, job.user)
+        for scope in (job.queue, user):
+            if scope in self._waiting:
+                return self._waiting[scope]
+        need = needs(job, job.min_workers)
+        used = self.used.get(job.queue, _NOTHING)
+        kind = _exceeded(used, need, queue.limit)
+        if kind is not None:
+            facts = {"queue": job.queue, "kind": KINDS[kind], "used": used[kind]}
+            reason = Reason(code=Code.QUEUE_LIMIT, facts={**facts, "limit": queue.limit.amounts[kind] or 0})
+            self._waiting[job.queue] = reason
+            return reason
+        used = self.used_by_user.get(user, _NOTHING)
+        kind = _exceeded(used, need, queue.user_limit)
+        if kind is not None:
+            facts = {"queue": job.queue, "user": job.user, "kind": KINDS[kind], "used": used[kind]}
+            reason = Reason(
+                code=Code.USER_LIMIT, facts={**facts, "limit": queue.user_limit.amounts[kind] or 0}
+            )
+            self._waiting[user] = reason
+            return reason
+        return None
+
+    def growth_max(self, job: Job, workers: int) -> int:
+        """How many of so many more workers the limits allow."""
+        queue, user = self.queues.get(job.queue), (job.queue, job.user)
+        if queue is None:
+            return 0
+        for limit, used in (
+            (queue.limit, self.used.get(job.queue)),
+            (queue.user_limit, self.used_by_user.get(user)),
+        ):
+            for most, amount, have in zip(limit.amounts, job.request.amounts, used or _NOTHING, strict=True):
+                if most is not None and amount > 0:
+                    workers = min(workers, max(0, (most - have) // amount))
+        return workers
+
+    def share(self, queue: str, promised: Amounts = _NOTHING) -> int:
+        """Its dominant share by weight, in billionths (DRF: Ghodsi et al., NSDI 2011)."""
+        used = plus(self.used.get(queue, _NOTHING), promised)
+        known = self.queues.get(queue)
+        weight = max(1, known.weight if known is not None else 1)
+        return max(_BILLION * a // (t * weight) if t else 0 for a, t in zip(used, self.total, strict=True))
+
+    def within_quota(self, job: Job) -> bool:
+        """Whether its queue would stay within what it can always get back."""
+        used = self.used.get(job.queue, _NOTHING)
+        return covers(self.quota.get(job.queue, _NOTHING), plus(used, needs(job, job.min_workers)))
+
+    def borrows(self, queue: str, used: Amounts | None = None) -> bool:
+        """Whether a queue uses more than its quota; `used`: if it used that."""
+        used = self.used.get(queue, _NOTHING) if used is None else used
+        return not covers(self.quota.get(queue, _NOTHING), used)
+
+
+def _exceeded(used: Sequence[int], need: Sequence[int], limit: Limit) -> int | None:
+    """The first kind of which there would be more in use than is allowed."""
+    for kind, most in enumerate(limit.amounts):
+        if most is not None and need[kind] > 0 and used[kind] + need[kind] > most:
+            return kind
+    return None
