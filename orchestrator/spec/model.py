@@ -85,8 +85,8 @@ class Workers(Section):
     )
     train_on: Literal["gpu", "cpu"] | None = Field(
         default=None,
-        description="Where a worker trains: on its GPUs if it has some, when left out. With cpu, its GPUs are "
-        "there for the recipe's own use.",
+        description="Where a worker trains: on its GPUs if it has some, when left out. With cpu, its GPUs "
+        "are there for the recipe's own use.",
     )
     standby: bool = Field(
         default=True,
