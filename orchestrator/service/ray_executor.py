@@ -22,8 +22,9 @@ from ray.exceptions import ActorDiedError, RayError
 from orchestrator.exit_codes import FAILED
 from orchestrator.following import get, supervisors
 from orchestrator.gang.events import Interrupted, Resize, SaveNow, Stop
-from orchestrator.job_actor import News, actor_name
+from orchestrator.job_actor import actor_name
 from orchestrator.records.facts import JobState
+from orchestrator.records.news import News
 from orchestrator.records.steplog import EventEntry, LogEntry
 from orchestrator.scheduler.snapshot import Resources
 from orchestrator.service.executor import (
