@@ -44,7 +44,7 @@ class Config:
     protect_restarts: float = 10.0
     reservations_max: int = 32
     resize_every: float = 60.0
-    service_levels: tuple[float, ...] = (3600.0,)
+    service_levels: tuple[float, ...] = (3600.0, 28_800.0, 230_400.0, 1_843_200.0)
     promote_after: float = 86400.0
     patience: float = 86400.0
     scale_nodes: bool = True

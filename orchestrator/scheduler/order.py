@@ -80,11 +80,20 @@ def in_order(board: Board, jobs: list[Job], keys: dict[str, Key]) -> Iterator[Jo
 
 def level_of(board: Board, job: Job) -> int:
     """How much a job has had: 0 for little; -1 if it goes first, since it waited too long."""
+    return level_at(board, job, had(board, job))
+
+
+def had(board: Board, job: Job) -> float:
+    """The service that it has had until now."""
     worker = board.at_work.get(job.id)
-    had = service(job, worker.count if worker is not None else 0, board.now)
-    if job.id in board.promoted and had < board.promoted[job.id]:
+    return job.attained_service if worker is None else service(job, worker.count, board.now)
+
+
+def level_at(board: Board, job: Job, served: float) -> int:
+    """The level of a job that has had so much."""
+    if board.promoted and served < board.promoted.get(job.id, 0.0):
         return -1
-    return bisect_right(board.config.service_levels, had)
+    return bisect_right(board.config.service_levels, served)
 
 
 def promote(board: Board) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from orchestrator.scheduler.reasons import Code, Reason
-from orchestrator.scheduler.snapshot import KINDS, Job, Limit, Queue, Resources
+from orchestrator.scheduler.snapshot import KINDS, Job, Limit, Queue
 
 Amounts = tuple[int, int, int]
 _NOTHING: Amounts = (0, 0, 0)
@@ -73,10 +73,10 @@ class Ledger:
 
     def add_all(self, workers: Iterable[tuple[Job, int]]) -> None:
         """The same for many jobs at once."""
-        counts: dict[tuple[str, str, Resources], int] = {}
-        kinds: dict[tuple[str, str, Resources], Job] = {}
+        counts: dict[tuple[str, str, Amounts], int] = {}
+        kinds: dict[tuple[str, str, Amounts], Job] = {}
         for job, count in workers:
-            kind = (job.queue, job.user, job.request)
+            kind = (job.queue, job.user, job.request.amounts)
             counts[kind] = counts.get(kind, 0) + count
             kinds[kind] = job
         for kind, count in counts.items():

@@ -54,20 +54,13 @@ class _State:
         self._fresh = fresh
         self._jobs = {job.id: job for job in fresh.jobs}
         self._nodes = {node.id: node for node in fresh.nodes}
-        self._held: dict[str, dict[str, int]] = {}
         self._free: dict[str, Amounts] = {
             node.id: node.capacity.amounts for node in fresh.nodes if node.state is NodeState.UP
         }
         for allocation in fresh.allocations:
-            job = self._jobs.get(allocation.job)
-            if job is None:
-                continue
-            if allocation.node in self._free:
-                taken = needs(job, allocation.workers)
-                self._free[allocation.node] = minus(self._free[allocation.node], taken)
-            stays = allocation.workers - allocation.leaving
-            mine = self._held.setdefault(job.id, {})
-            mine[allocation.node] = mine.get(allocation.node, 0) + stays
+            job, free = self._jobs.get(allocation.job), self._free.get(allocation.node)
+            if job is not None and free is not None:
+                self._free[allocation.node] = minus(free, needs(job, allocation.workers))
         self._handled: set[str] = set()
         self._started: set[str] = set()
         self._added: dict[str, int] = {}
@@ -120,13 +113,23 @@ class _State:
         why = self._is(action, JobState.RUNNING)
         return why if why is not None or action.for_job is None else self._waits(action.for_job)
 
+    def _held_by(self, job: Job) -> dict[str, int]:
+        """Workers that stay, by node."""
+        held: dict[str, int] = {}
+        if job.state is JobState.RUNNING:
+            for allocation in self._fresh.allocations:
+                if allocation.job == job.id:
+                    stays = allocation.workers - allocation.leaving
+                    held[allocation.node] = held.get(allocation.node, 0) + stays
+        return held
+
     def _fit(self, job: Job, placement: Placement) -> str | None:
         """Take the room of all workers that are new, or of none."""
         workers = sum(place.workers for place in placement)
         if not job.min_workers <= workers <= job.max_workers:
             return f"{workers} workers are not between {job.min_workers} and {job.max_workers}"
         after: dict[str, Amounts] = {}
-        held = self._held.get(job.id, {})
+        held = self._held_by(job)
         for place in placement:
             more = place.workers - held.get(place.node, 0)
             if more <= 0:

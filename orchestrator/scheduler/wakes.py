@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.scheduler.board import Board, Worker
 from orchestrator.scheduler.config import Policy
-from orchestrator.scheduler.order import level_of
+from orchestrator.scheduler.order import level_at
 from orchestrator.scheduler.snapshot import JobState
 from orchestrator.scheduler.timeline import service
 
@@ -28,14 +28,16 @@ def next_wake(board: Board) -> float | None:
 def _falls_at(board: Board, worker: Worker) -> float | None:
     """When a running job has had enough to stand behind others that it stood before."""
     job, levels = worker.job, board.config.service_levels
-    pace = job.units * worker.count
+    workers = worker.count
+    pace = job.units * workers
     if pace <= 0 or job.state is not JobState.RUNNING:
         return None
-    level = level_of(board, job)
+    served = service(job, workers, board.now)
+    level = level_at(board, job, served)
     if level == -1:
         bar = board.promoted[job.id]
     elif level < len(levels):
         bar = levels[level]
     else:
         return None
-    return board.now + max(0.0, bar - service(job, worker.count, board.now)) / pace
+    return board.now + max(0.0, bar - served) / pace

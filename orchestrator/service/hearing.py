@@ -70,9 +70,8 @@ class Hearing:
             if record.id not in self.positions:
                 self.positions[record.id] = _position(tx, record)
         for report in self.unheard:
-            record = self._world.records.get(report.job)
-            if record is not None:
-                self._hear(tx, record, report, now)
+            if report.job in self._world.records:
+                self._hear(tx, self._world.records[report.job], report, now)
         if nodes is not None:
             up = {node.id for node in nodes}
             for record in self._world.holding():

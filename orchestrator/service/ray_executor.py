@@ -22,9 +22,10 @@ from ray.exceptions import ActorDiedError, RayError
 from orchestrator.exit_codes import FAILED
 from orchestrator.following import get, supervisors
 from orchestrator.gang.events import Interrupted, Resize, SaveNow, Stop
-from orchestrator.job_actor import News, actor_name
+from orchestrator.job_actor import actor_name
 from orchestrator.records.facts import JobState
-from orchestrator.records.steplog import EventEntry
+from orchestrator.records.news import News
+from orchestrator.records.steplog import EventEntry, LogEntry
 from orchestrator.scheduler.snapshot import Resources
 from orchestrator.service.executor import (
     ClusterNode,
@@ -38,6 +39,7 @@ from orchestrator.service.executor import (
     Told,
 )
 from orchestrator.service.launching import Launcher
+from orchestrator.service.logs import JobLogs
 from workers.errors import AccessError, LockstepError, UnreachableError
 
 _log = logging.getLogger(__name__)
@@ -74,10 +76,11 @@ class RayExecutor:
 
     Args:
         launcher: begins attempts.
+        logs: take what jobs write.
     """
 
-    def __init__(self, launcher: Launcher) -> None:
-        self._launcher = launcher
+    def __init__(self, launcher: Launcher, logs: JobLogs) -> None:
+        self._launcher, self._logs = launcher, logs
         self._wake: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._runs: dict[tuple[str, int], _Run] = {}
@@ -169,6 +172,7 @@ class RayExecutor:
             run.handle = get(name) or self._launch(run, order)
             if run.handle is None:
                 return True
+            self._logs.rewind(order.job, run.heard)
             self._follow(run)
         self._send(run, run.order)
         return True
@@ -294,6 +298,7 @@ class RayExecutor:
         order = run.order
         heard = Heard(incarnation=news.incarnation, position=news.position)
         told = tuple(_told(entry) for entry in news.entries if isinstance(entry, EventEntry))
+        self._logs.append(order.job, [e for e in news.entries if isinstance(e, LogEntry)], heard)
         view = news.view.to_json()
         if news.outcome is not None:
             run.over = True

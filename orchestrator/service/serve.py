@@ -23,6 +23,7 @@ from clusters import own, ray_cluster
 from orchestrator.api.hosting import Listening
 from orchestrator.scheduler import Config as SchedulerConfig
 from orchestrator.service.launching import Launcher
+from orchestrator.service.logs import JobLogs
 from orchestrator.service.settings import read_settings
 from orchestrator.store.database import Database
 from workers.errors import InputError, UnreachableError
@@ -82,10 +83,11 @@ def serve(options: Options) -> None:
         check_bind(where.host, tls=where.tls, behind_tls_proxy=where.behind_tls_proxy, tokens=tokens)
         with listen(where) as listener:
             bundles = Store(options.bundles or (state / "bundles").as_uri())
+            logs = JobLogs(state / "logs")
             launcher = Launcher(bundles=bundles, folder=state / "unpacked", server=_server_id(database))
             with (
                 _cluster(options.cluster, state),
-                _loop(database, launcher, config) as (controller, executor),
+                _loop(database, launcher, config, logs) as (controller, executor),
             ):
                 app = create_app(
                     database,
@@ -93,6 +95,7 @@ def serve(options: Options) -> None:
                     bundles=bundles,
                     config=Config(names=allowed_names(where.host, options.names), spool=state),
                     control=ServiceControl(database, controller, executor),
+                    logs=logs,
                 )
                 secret = own_token(database, state, getpass.getuser(), time.time())
                 url = url_of(where, listener)
@@ -139,13 +142,13 @@ def _cluster(which: str, state: Path) -> Iterator[None]:
 
 @contextmanager
 def _loop(
-    database: Database, launcher: Launcher, config: SchedulerConfig
+    database: Database, launcher: Launcher, config: SchedulerConfig, logs: JobLogs
 ) -> Iterator[tuple[Controller, RayExecutor]]:
     """The control loop, in a thread."""
     from orchestrator.service.controller import Controller
     from orchestrator.service.ray_executor import RayExecutor
 
-    executor = RayExecutor(launcher)
+    executor = RayExecutor(launcher, logs)
     controller = Controller(database, executor, config=config)
     executor.begin(controller.wake)
     thread = threading.Thread(target=controller.run, name="controller", daemon=True)

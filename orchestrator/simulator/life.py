@@ -22,7 +22,8 @@ class Life:
         job: as the scheduler sees it.
         left: seconds of work on the trace's number of GPUs, as of `since`.
         rate: seconds of work done in a second.
-        since: until when the numbers here are worked out; later than now while it stands still.
+        since: until when the numbers here are worked out.
+        resumes_at: until then it stands still.
         began: when it was started last.
         spots, leaving: workers by node; those that stay, and those that were told to go.
         ticket: of its expected end; an end with another one does not happen.
@@ -36,6 +37,7 @@ class Life:
     left: float
     rate: float = 0.0
     since: float = 0.0
+    resumes_at: float = 0.0
     began: float = 0.0
     spots: dict[str, int] = field(default_factory=dict)
     leaving: dict[str, int] = field(default_factory=dict)
@@ -56,7 +58,6 @@ class Life:
         """Those that stay."""
         return sum(self.spots.values())
 
-    @property
     def allocations(self) -> list[Allocation]:
         """For a snapshot."""
         if not self.leaving:
@@ -75,23 +76,24 @@ class Life:
 
     def ends_at(self) -> float:
         """When it is done, if nothing comes between."""
-        return self.since + self.left / self.rate if self.rate else inf
+        return max(self.since, self.resumes_at) + self.left / self.rate if self.rate else inf
 
     def live_until(self, now: float) -> None:
         """Work out what it did until now."""
-        if now <= self.since or not self.rate:
-            return
-        seconds = min(now - self.since, self.left / self.rate)
-        self.left -= seconds * self.rate
-        self.productive += seconds * self.workers
-        self.since = now
+        if self.rate:
+            stood = max(0.0, min(now, self.resumes_at) - self.since)
+            went = max(0.0, min(now - self.since - stood, self.left / self.rate))
+            self.overhead += stood * self.workers
+            self.productive += went * self.workers
+            self.left -= went * self.rate
+        self.since = max(self.since, now)
 
     def start(self, now: float, spots: dict[str, int], costs: Costs) -> None:
         """All its workers are ordered."""
         pause = costs.restart if self.first_start is not None else costs.start
         self.first_start = now if self.first_start is None else self.first_start
-        self.spots, self.began, self.since = spots, now, now
-        self._go_on(pause)
+        self.spots, self.began, self.since, self.resumes_at = spots, now, now, now
+        self._go_on(now, pause)
         self._change(now, state=JobState.RUNNING, started_at=now)
 
     def resize(self, now: float, spots: dict[str, int], pause: float) -> None:
@@ -99,7 +101,7 @@ class Life:
         had = service(self.job, self.workers, now)
         self.live_until(now)
         self.spots = spots
-        self._go_on(pause)
+        self._go_on(now, pause)
         self.resizes += 1
         self._change(now, attained_service=had)
 
@@ -131,23 +133,19 @@ class Life:
 
     def end(self, now: float) -> None:
         """It is done."""
-        self.live_until(now)
         self._end_stint(now)
         self.ended, self.spots, self.leaving = now, {}, {}
 
     def _end_stint(self, now: float) -> float:
         self.live_until(now)
-        stint = now - self.began
-        self.at_work += stint
-        if self.since > now:  # it was still standing, and had been charged for all of it
-            self.overhead -= (self.since - now) * self.workers
-        self.rate, self.since = 0.0, now
+        self.rate = 0.0
+        self.at_work += now - self.began
         self.ticket += 1
-        return stint
+        return now - self.began
 
-    def _go_on(self, pause: float) -> None:
-        self.since += pause
-        self.overhead += pause * self.workers
+    def _go_on(self, now: float, pause: float) -> None:
+        """With the workers that it has now, when a pause is over that is added to what is left of another."""
+        self.resumes_at = max(now, self.resumes_at) + pause
         self.rate = self._rate(self.workers)
         self.ticket += 1
 

@@ -9,6 +9,7 @@ from orchestrator.scheduler import Config, Snapshot, plan, recheck
 from orchestrator.scheduler.actions import AddNodes, DrainNode, Preempt, Reject, Resize, Start
 from orchestrator.scheduler.snapshot import (
     NOTHING_REMEMBERED,
+    Allocation,
     JobState,
     Placement,
     Reservation,
@@ -47,7 +48,8 @@ class Simulation:
         self.meter = Meter(self.now)
         self._unfinished = len(self._coming)
         self._live: dict[str, Life] = {}
-        self._at_work: dict[str, Life] = {}  # those that hold anything
+        self._at_work: dict[str, Life] = {}  # those that hold anything, and what
+        self._held: dict[str, list[Allocation]] = {}
         self._waiting: set[str] = set()
         self._stretchable = 0
         self._ground = Ground(setting.nodes, setting.types)
@@ -124,7 +126,7 @@ class Simulation:
 
     def _forget(self, life: Life) -> None:
         self._waiting.discard(life.job.id)
-        self._at_work.pop(life.job.id, None)
+        self._note(life)
         del self._live[life.job.id]
         self._stretchable -= life.trace.max_workers > life.trace.min_workers
         self._unfinished -= 1
@@ -140,13 +142,21 @@ class Simulation:
                 life.leaving[name] -= gone
                 if not life.leaving[name]:
                     del life.leaving[name]
+        self._note(life)
         self._if_stopped(life)
-        self._look()
+        self._look(at_once=any(reservation.firm for reservation in self._reservations))
+
+    def _note(self, life: Life) -> None:
+        """What it holds has changed."""
+        if life.spots or life.leaving:
+            self._at_work[life.job.id], self._held[life.job.id] = life, life.allocations()
+        else:
+            self._at_work.pop(life.job.id, None)
+            self._held.pop(life.job.id, None)
 
     def _if_stopped(self, life: Life) -> None:
         if life.job.state is JobState.STOPPING and not life.leaving:
             life.stopped(self.now)
-            self._at_work.pop(life.job.id, None)
             self._waiting.add(life.job.id)
 
     def _lose(self, name: str) -> None:
@@ -159,18 +169,20 @@ class Simulation:
             self._ground.give({name: life.leaving.pop(name, 0)}, self.now)
             rest = {other: count for other, count in life.spots.items() if other != name}
             if len(rest) == len(life.spots):
+                self._note(life)
                 self._if_stopped(life)
                 continue
             life.failures += 1
             self._ground.give({name: life.spots[name]}, self.now)
             if sum(rest.values()) >= life.job.min_workers:
                 life.resize(self.now, rest, self.setting.costs.resize)
+                self._note(life)
                 self._agenda.add(life.ends_at(), Ends(life.job.id, life.ticket))
                 continue
             self._ground.give(rest, self.now)
             self._ground.give(life.leaving, self.now)
             life.break_down(self.now, self.setting.costs, nobody_left=not rest)
-            del self._at_work[life.job.id]
+            self._note(life)
             self._waiting.add(life.job.id)
         self._look()
 
@@ -194,7 +206,7 @@ class Simulation:
             jobs=tuple([life.job for life in self._live.values()]),
             nodes=self._ground.nodes,
             queues=self.setting.queues,
-            allocations=tuple([one for life in self._at_work.values() for one in life.allocations]),
+            allocations=tuple([one for held in self._held.values() for one in held]),
             reservations=self._reservations,
             node_types=self.setting.types,
             policy_state=self._policy_state,
@@ -241,7 +253,7 @@ class Simulation:
         self._ground.take(spots, self.now)
         life.start(self.now, spots, self.setting.costs)
         self._waiting.remove(life.job.id)
-        self._at_work[life.job.id] = life
+        self._note(life)
         self._agenda.add(life.ends_at(), Ends(life.job.id, life.ticket))
 
     def _resize(self, life: Life, placement: Placement) -> None:
@@ -255,12 +267,14 @@ class Simulation:
         if goes:
             self._agenda.add(self.now + pause, Left(life.job.id, goes))
         life.resize(self.now, after, pause)
+        self._note(life)
         self._agenda.add(life.ends_at(), Ends(life.job.id, life.ticket))
 
     def _stop(self, life: Life) -> None:
         life.preemptions += 1
         spots = life.spots
         life.stop(self.now)
+        self._note(life)
         self._agenda.add(self.now + self.setting.costs.stop, Left(life.job.id, dict(spots)))
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from orchestrator.store import tables
 from orchestrator.store.records import AllocationRecord
+
+_PUT = insert(tables.allocations)
+_DROP = delete(tables.allocations).where(tables.allocations.c.job == bindparam("the_job"))
 
 
 class Allocations:
@@ -41,8 +44,8 @@ class Allocations:
             if count
         ]
         if rows:
-            self._connection.execute(insert(tables.allocations), rows)
+            self._connection.execute(_PUT, rows)
 
     def drop(self, job: str) -> None:
         """A job holds nothing any more. `Jobs.move` does it for jobs that come to hold nothing."""
-        self._connection.execute(delete(tables.allocations).where(tables.allocations.c.job == job))
+        self._connection.execute(_DROP, {"the_job": job})

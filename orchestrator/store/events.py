@@ -14,7 +14,6 @@ from orchestrator.records.facts import JobState
 from orchestrator.store import tables
 from orchestrator.store.records import EventRecord, Note
 
-#: Made once: to build a statement costs more than to run it.
 _ADD = insert(tables.events).returning(tables.events.c.number)
 
 
@@ -61,7 +60,8 @@ class Events:
             job: its id.
             before, after: the states, if it is a transition; `Jobs` writes these.
         """
-        return int(self._connection.execute(_ADD, _values(job, note, now, before, after)).scalar_one())
+        values = _values(job, note, now, before, after)
+        return int(self._connection.execute(_ADD, values).scalar_one())
 
     def add_all(self, notes: Sequence[tuple[str, Note, float]]) -> None:
         """Write many at once: (job, note, time) each, in order."""

@@ -4,36 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from functools import cache
 from typing import Any
 
-from sqlalchemy import ScalarSelect, func, select
+from sqlalchemy import Row
 
 from orchestrator.records.facts import JobState
-from orchestrator.store import tables
 from orchestrator.store.records import JobRecord, Submission
 from orchestrator.store.states import Intent
 
 _SUBMITTED_SIZES = {"min_workers": "submitted_min_workers", "max_workers": "submitted_max_workers"}
 _OF_SUBMISSION = [field.name for field in fields(Submission) if field.name not in _SUBMITTED_SIZES]
+_STATES = {state.value: state for state in JobState}
+_INTENTS = {intent.value: intent for intent in Intent}
 _OF_RECORD = [field.name for field in fields(JobRecord) if field.name != "submission"]
 
 
-def of_row(row: Any) -> JobRecord:
+def of_row(row: Row[Any]) -> JobRecord:
     """The record of a row of `tables.jobs`."""
-    mapping = row._mapping
+    values = row._asdict()
+    del values["change"]
     submission = Submission(
-        **{name: mapping[name] for name in _OF_SUBMISSION},
-        **{name: mapping[column] for name, column in _SUBMITTED_SIZES.items()},
+        **{name: values.pop(name) for name in _OF_SUBMISSION},
+        **{name: values.pop(column) for name, column in _SUBMITTED_SIZES.items()},
     )
-    values = {name: mapping[name] for name in _OF_RECORD}
-    values["state"] = JobState(values["state"])
-    values["intent"] = Intent(values["intent"])
+    values["state"], values["intent"] = _STATES[values["state"]], _INTENTS[values["intent"]]
     return JobRecord(submission=submission, **values)
 
 
 def to_row(record: JobRecord) -> dict[str, Any]:
-    """The columns of a new job, but for its number and change, which the database counts."""
+    """The columns of a new job, but for those that the database counts."""
     submission = record.submission
     values = {name: getattr(record, name) for name in _OF_RECORD if name != "number"}
     values |= {name: getattr(submission, name) for name in _OF_SUBMISSION}
@@ -60,13 +59,6 @@ def changed(record: JobRecord, values: Mapping[str, Any]) -> JobRecord:
     if "start" in values:
         submission = replace(submission, start=values.pop("start"))
     return replace(record, submission=submission, version=record.version + 1, **values)
-
-
-@cache
-def next_change() -> ScalarSelect[int]:
-    """The number of the change that a statement makes; there is one writer at a time."""
-    others = tables.jobs.alias()
-    return select(func.coalesce(func.max(others.c.change), 0) + 1).scalar_subquery()
 
 
 def numbered(record: JobRecord, number: int) -> JobRecord:

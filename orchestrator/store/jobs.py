@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Unpack
 
-from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Select, select
 
 from orchestrator.records.facts import JobState
 from orchestrator.store import job_rows, tables
+from orchestrator.store import job_statements as do
+from orchestrator.store.allocations import Allocations
 from orchestrator.store.events import Events
 from orchestrator.store.queues import Queues
 from orchestrator.store.records import Changes, JobRecord, Note, Submission
@@ -20,12 +22,6 @@ from workers.patterns import nearest
 
 _NAMES_MAX = 1000  # how many of the newest jobs a misspelt name is compared with
 _JOBS = tables.jobs.c
-#: Made once: to build a statement costs more than to run it.
-_BY_ID = select(tables.jobs).where(_JOBS.id == bindparam("id"))
-_BY_KEY = select(tables.jobs).where(_JOBS.user == bindparam("user"), _JOBS.key == bindparam("key"))
-_LIVE = select(tables.jobs).where(_JOBS.name == bindparam("name"), _JOBS.ended_at.is_(None))
-_NEWEST = select(tables.jobs).where(_JOBS.name == bindparam("name")).order_by(_JOBS.number.desc()).limit(1)
-_NEW = insert(tables.jobs).values(change=job_rows.next_change()).returning(_JOBS.number)
 
 
 class Stale(Exception):
@@ -47,12 +43,13 @@ class Jobs:
         Raises:
             InputError: there is none; the nearest name is told.
         """
-        found = self._first(_BY_ID, {"id": ref}) or self._live(ref) or self._first(_NEWEST, {"name": ref})
+        found = self._first(do.BY_ID, the_id=ref) or self._live(ref)
+        found = found or self._first(do.NEWEST_OF_NAME, the_name=ref)
         if found is not None:
             return found
-        rows = self._connection.scalars(select(_JOBS.name).order_by(_JOBS.number.desc()).limit(_NAMES_MAX))
+        names = set(self._connection.scalars(do.NEWEST_NAMES, {"the_limit": _NAMES_MAX}))
         raise InputError(
-            f"there is no job {ref!r}{nearest(ref, set(rows))}",
+            f"there is no job {ref!r}{nearest(ref, names)}",
             where="job",
             fix="give a name or an id that `lockstep jobs` lists",
         )
@@ -86,7 +83,7 @@ class Jobs:
 
     def count_by_state(self) -> dict[JobState, int]:
         """How many jobs are in each state; all states are there."""
-        rows = self._connection.execute(select(_JOBS.state, func.count()).group_by(_JOBS.state))
+        rows = self._connection.execute(do.COUNT_BY_STATE)
         return {**dict.fromkeys(JobState, 0), **{JobState(state): count for state, count in rows}}
 
     def count_by_queue(self) -> dict[str, dict[JobState, int]]:
@@ -108,7 +105,7 @@ class Jobs:
                 it cannot have so many workers.
         """
         if submission.key is not None:
-            known = self._first(_BY_KEY, {"user": submission.user, "key": submission.key})
+            known = self._first(do.BY_KEY, the_user=submission.user, the_key=submission.key)
             if known is not None:
                 refuse_another_job(known, submission)
                 return known, False
@@ -116,7 +113,7 @@ class Jobs:
             refuse_taken_name(taken)
         Queues(self._connection).get(submission.queue)
         record = first_record(submission, now)
-        number = self._connection.execute(_NEW, job_rows.to_row(record)).scalar_one()
+        number = self._connection.execute(do.INSERT, job_rows.to_row(record)).scalar_one()
         self._events.add(
             record.id,
             Note(kind="submitted", cause="user", who=submission.user),
@@ -152,7 +149,7 @@ class Jobs:
 
     def live(self) -> list[JobRecord]:
         """All that are not over, in the order of their numbers."""
-        return self._records(select(tables.jobs).where(_JOBS.ended_at.is_(None)).order_by(_JOBS.number))
+        return self._records(do.LIVE)
 
     def changed_since(self, change: int) -> tuple[list[JobRecord], int]:
         """Jobs that came or changed after a change, in the order of their latest ones; the last one's number.
@@ -162,14 +159,12 @@ class Jobs:
         Args:
             change: what this returned last; 0 gives all jobs there ever were.
         """
-        rows = self._connection.execute(
-            select(tables.jobs).where(_JOBS.change > change).order_by(_JOBS.change)
-        ).all()
+        rows = self._connection.execute(do.CHANGED_SINCE, {"the_change": change}).all()
         return [job_rows.of_row(row) for row in rows], rows[-1].change if rows else change
 
     def newest_change(self) -> int:
         """The number of the last change of any job; 0 before the first."""
-        return self._connection.scalar(select(func.max(_JOBS.change))) or 0
+        return self._connection.scalar(do.NEWEST_CHANGE) or 0
 
     def move(
         self,
@@ -206,7 +201,7 @@ class Jobs:
             values["ended_at"] = now
         moved = self._update(record, values)
         if after not in HOLDING:
-            self._connection.execute(tables.allocations.delete().where(tables.allocations.c.job == record.id))
+            Allocations(self._connection).drop(record.id)
         note = Note(kind="state", cause=cause, reason=reason, who=who, data=data or {})
         self._events.add(record.id, note, now=now, before=record.state, after=after)
         return moved
@@ -236,31 +231,20 @@ class Jobs:
         """Set `explain` of many jobs at once, by id, whatever their versions; without events."""
         if not reasons:
             return
-        rows = [{"of": id, "why": None if why is None else dict(why)} for id, why in reasons.items()]
-        statement = (
-            update(tables.jobs)
-            .where(_JOBS.id == bindparam("of"))
-            .values(
-                explain=bindparam("why", type_=tables.Json),
-                version=_JOBS.version + 1,
-                change=job_rows.next_change(),
-            )
-        )
-        self._connection.execute(statement, rows)
+        rows = [{"the_id": id, "explain": None if why is None else dict(why)} for id, why in reasons.items()]
+        self._connection.execute(do.EXPLAIN, rows)
 
     def _update(self, record: JobRecord, values: Mapping[str, Any]) -> JobRecord:
-        same = (_JOBS.id == record.id) & (_JOBS.version == record.version)
-        counted = {"version": _JOBS.version + 1, "change": job_rows.next_change()}
-        row = update(tables.jobs).where(same).values(job_rows.columns(values) | counted)
-        if self._connection.execute(row).rowcount != 1:
+        row = {**job_rows.columns(values), "the_id": record.id, "the_version": record.version}
+        if self._connection.execute(do.UPDATE, row).rowcount != 1:
             raise Stale(f"job {record.id} is not at version {record.version} any more")
         return job_rows.changed(record, values)
 
     def _live(self, name: str) -> JobRecord | None:
-        return self._first(_LIVE, {"name": name})
+        return self._first(do.LIVE_OF_NAME, the_name=name)
 
-    def _first(self, rows: Select[Any], what: Mapping[str, str]) -> JobRecord | None:
-        row = self._connection.execute(rows, what).first()
+    def _first(self, rows: Select[Any], **parameters: object) -> JobRecord | None:
+        row = self._connection.execute(rows, parameters).first()
         return None if row is None else job_rows.of_row(row)
 
     def _records(self, rows: Select[Any]) -> list[JobRecord]:

@@ -10,7 +10,7 @@ from workers.errors import InputError
 from workers.patterns import nearest
 
 DEFAULT = "default"
-_BY_ID = select(tables.queues).where(tables.queues.c.id == bindparam("id"))
+_BY_ID = select(tables.queues).where(tables.queues.c.id == bindparam("the_id"))
 
 
 class Queues:
@@ -30,7 +30,7 @@ class Queues:
         Raises:
             InputError: there is none of this name; the nearest is told.
         """
-        row = self._connection.execute(_BY_ID, {"id": id}).first()
+        row = self._connection.execute(_BY_ID, {"the_id": id}).first()
         if row is not None:
             return _record(row)
         names = [queue.id for queue in self.all()]

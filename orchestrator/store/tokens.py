@@ -16,7 +16,7 @@ from workers.errors import InputError
 
 #: Begins all secrets, so that scanners for them know one.
 PREFIX = "lockstep_"
-_BY_SECRET = select(tables.tokens).where(tables.tokens.c.sha256 == bindparam("sha256"))
+_BY_SECRET = select(tables.tokens).where(tables.tokens.c.sha256 == bindparam("the_hash"))
 
 
 class Tokens:
@@ -55,7 +55,7 @@ class Tokens:
 
     def find(self, secret: str, now: float) -> tuple[TokenRecord | None, str]:
         """The token that a secret belongs to, if it is good, and else why not, for the audit log."""
-        row = self._connection.execute(_BY_SECRET, {"sha256": _hashed(secret)}).first()
+        row = self._connection.execute(_BY_SECRET, {"the_hash": _hashed(secret)}).first()
         if row is None:
             return None, "the token is unknown"
         token = _record(row)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, NestedTransaction
+from sqlalchemy import Connection
 
 from orchestrator.store.backends import Backend
 from workers.errors import LockstepError, UnreachableError
@@ -71,23 +71,25 @@ class Writer:
             self._leave(group)
 
     def _in_savepoint(self, group: _Group) -> Iterator[Connection]:
-        savepoint: NestedTransaction | None = None
+        begun = False
         try:
             with self._backend.translated():
-                savepoint = group.connection.begin_nested()
+                group.connection.exec_driver_sql("SAVEPOINT block")
+                begun = True
                 yield group.connection
-                savepoint.commit()
+                group.connection.exec_driver_sql("RELEASE SAVEPOINT block")
         except BaseException as error:
-            self._undo(group, savepoint, error)
+            self._undo(group, begun, error)
             raise
 
-    def _undo(self, group: _Group, savepoint: NestedTransaction | None, error: BaseException) -> None:
-        """Without its savepoint there is no way to undo a block alone: nobody's is committed then."""
+    def _undo(self, group: _Group, begun: bool, error: BaseException) -> None:
+        """If the block cannot be undone alone, nobody's is committed."""
         try:
-            if savepoint is None or isinstance(error, UnreachableError):
+            if not begun or isinstance(error, UnreachableError):
                 raise error
             with self._backend.translated():
-                savepoint.rollback()
+                group.connection.exec_driver_sql("ROLLBACK TO SAVEPOINT block")
+                group.connection.exec_driver_sql("RELEASE SAVEPOINT block")
         except BaseException as failure:
             group.failure = failure
 

@@ -76,7 +76,7 @@ def test_an_elastic_job_uses_what_is_spare_along_its_curve_and_gives_it_back():
 
 
 def test_a_node_that_fails_takes_what_was_done_since_the_checkpoint():
-    faults = Faults(node_seconds=300.0, repair_seconds=40.0)
+    faults = Faults(node_seconds=150.0, repair_seconds=40.0)
     costs = replace(FREE, checkpoint_every=50.0)
     found = run([job("j", seconds=400.0, size=2)], faults=faults, costs=costs, seed=3)
     life = found.lives["j"]
