@@ -130,7 +130,7 @@ def host(app: FastAPI, where: Listening, listener: socket.socket, ready: Callabl
     def leave(number: int, frame: FrameType | None) -> None:
         server.should_exit = True
 
-    # Uvicorn passes a signal on when it has stopped: whoever was there before would end the process on the spot.
+    # Uvicorn passes a signal on when it has stopped: to the one before it, who would end the process at once.
     before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.run(sockets=[listener])

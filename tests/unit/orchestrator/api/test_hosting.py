@@ -71,7 +71,7 @@ def test_it_does_not_say_what_it_is_made_of(service):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_stop_it_ends_in_order(tmp_path, number):
-    """A process of its own: it takes its leave of followers, and what comes after it in the program is done."""
+    """A process of its own: it takes leave of followers, and what comes after it in the program is done."""
     code = """
 import sys
 from pathlib import Path
