@@ -49,7 +49,7 @@ format: $(INSTALLED) ## format the code, and mend what can be mended
 types: $(INSTALLED) ## check types
 	$(BIN)/mypy
 
-bench: $(INSTALLED) ## measure steps/s, recovery, reading of data and checkpoints, beside those that do the same
+bench: $(INSTALLED) ## measure steps/s, recovery, reading of data and checkpoints, beside those that do the same; and the store
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps mosaicml-streaming
 	$(BIN)/python benchmarks/ddp_overhead.py
@@ -61,6 +61,7 @@ bench: $(INSTALLED) ## measure steps/s, recovery, reading of data and checkpoint
 	$(BIN)/python benchmarks/checkpoint.py
 	$(BIN)/python benchmarks/restore.py
 	$(BIN)/python benchmarks/service.py
+	$(BIN)/python benchmarks/store.py
 
 clean: ## remove what tools and demos leave behind; .venv stays
 	rm -rf demo-runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -21,7 +21,7 @@ def _next_change() -> ScalarSelect[int]:
 
 _all = select(tables.jobs)
 _of_name = _all.where(_JOBS.name == bindparam("the_name"))
-_counted = update(tables.jobs).values(version=_JOBS.version + 1, change=_next_change())
+_newer = update(tables.jobs).values(version=_JOBS.version + 1)
 
 BY_ID = _all.where(_JOBS.id == bindparam("the_id"))
 BY_KEY = _all.where(_JOBS.user == bindparam("the_user"), _JOBS.key == bindparam("the_key"))
@@ -32,10 +32,13 @@ CHANGED_SINCE = _all.where(_JOBS.change > bindparam("the_change")).order_by(_JOB
 NEWEST_CHANGE = select(func.max(_JOBS.change))
 NEWEST_NAMES = select(_JOBS.name).order_by(_JOBS.number.desc()).limit(bindparam("the_limit"))
 COUNT_BY_STATE = select(_JOBS.state, func.count()).group_by(_JOBS.state)
+COUNT_BY_QUEUE = select(_JOBS.queue, _JOBS.state, func.count()).group_by(_JOBS.queue, _JOBS.state)
 
 #: Returns the number of the new job.
 INSERT = insert(tables.jobs).values(change=_next_change()).returning(_JOBS.number)
 #: Only as long as the version is the one that is expected.
-UPDATE = _counted.where(_JOBS.id == bindparam("the_id"), _JOBS.version == bindparam("the_version"))
-#: Whatever the version.
-EXPLAIN = _counted.where(_JOBS.id == bindparam("the_id"))
+UPDATE = _newer.values(change=_next_change()).where(
+    _JOBS.id == bindparam("the_id"), _JOBS.version == bindparam("the_version")
+)
+#: Whatever the version; the number of the change is given.
+EXPLAIN = _newer.where(_JOBS.id == bindparam("the_id"))

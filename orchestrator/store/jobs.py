@@ -88,8 +88,7 @@ class Jobs:
 
     def count_by_queue(self) -> dict[str, dict[JobState, int]]:
         """How many jobs each queue has in each state, where there are any."""
-        columns = (_JOBS.queue, _JOBS.state)
-        rows = self._connection.execute(select(*columns, func.count()).group_by(*columns))
+        rows = self._connection.execute(do.COUNT_BY_QUEUE)
         counts: dict[str, dict[JobState, int]] = {}
         for queue, state, count in rows:
             counts.setdefault(queue, {})[JobState(state)] = count
@@ -228,10 +227,16 @@ class Jobs:
         return self._update(record, values) if values else record
 
     def explain(self, reasons: Mapping[str, Mapping[str, Any] | None]) -> None:
-        """Set `explain` of many jobs at once, by id, whatever their versions; without events."""
+        """Set `explain` of many jobs at once, by id, whatever their versions; without events.
+
+        Each is read again as changed: give only those whose reason is another one than before.
+        """
         if not reasons:
             return
-        rows = [{"the_id": id, "explain": None if why is None else dict(why)} for id, why in reasons.items()]
+        rows = [
+            {"the_id": id, "change": change, "explain": None if why is None else dict(why)}
+            for change, (id, why) in enumerate(reasons.items(), self.newest_change() + 1)
+        ]
         self._connection.execute(do.EXPLAIN, rows)
 
     def _update(self, record: JobRecord, values: Mapping[str, Any]) -> JobRecord:

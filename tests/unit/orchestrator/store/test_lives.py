@@ -198,7 +198,7 @@ def test_the_database_tells_what_happened_and_nothing_else(database):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40,
+            max_examples=20,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
