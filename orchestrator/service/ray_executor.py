@@ -88,6 +88,8 @@ class RayExecutor:
         self._reports: list[Report] = []
         self._seen: tuple[float, tuple[ClusterNode, ...]] | None = None
         self._there: set[tuple[str, int]] | None = None
+        self._closed = threading.Event()
+        self._watcher = threading.Thread(target=self._watch_cluster, name="watch", daemon=True)
         self._answers: SimpleQueue[tuple[_Run, Future[Any]]] = SimpleQueue()
 
     def begin(self, wake: Callable[[], None]) -> None:
@@ -97,8 +99,14 @@ class RayExecutor:
             wake: called when there is something that should not wait.
         """
         self._wake = wake
-        for work in (self._watch_cluster, self._listen):
-            threading.Thread(target=work, name=work.__name__, daemon=True).start()
+        threading.Thread(target=self._listen, name="listen", daemon=True).start()
+        self._watcher.start()
+
+    def close(self) -> None:
+        """Do not look at the cluster any more: this process is about to leave it, and to look would join it
+        again."""
+        self._closed.set()
+        self._watcher.join(_END_SECONDS)
 
     # --- what the loop calls ---
 
@@ -191,7 +199,7 @@ class RayExecutor:
             _log.exception("%s could not be prepared", order.name)
             self._not_started(run, f"{type(error).__name__}: {_first_line(error)}", FAILED, passing=True)
             return None
-        run.told = order.number
+        run.told, run.told_at = order.number, time.monotonic()
         return begin()  # where this fails, nobody knows whether there is one now: it is looked for again
 
     def _send(self, run: _Run, order: Order) -> None:
@@ -328,7 +336,7 @@ class RayExecutor:
     # --- the cluster, in one thread ---
 
     def _watch_cluster(self) -> None:
-        while True:
+        while not self._closed.is_set():
             try:
                 nodes = tuple(_node(facts) for facts in ray.nodes() if facts["Alive"])
                 there = {key for name in supervisors() if (key := self._launcher.attempt(name)) is not None}
@@ -341,7 +349,7 @@ class RayExecutor:
                     self._there = there - self._ending
                 if is_news:
                     self._wake()
-            time.sleep(_LOOK_SECONDS)
+            self._closed.wait(_LOOK_SECONDS)
 
 
 def _end_workers(handle: Any) -> None:

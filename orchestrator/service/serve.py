@@ -157,6 +157,7 @@ def _loop(
         yield controller, executor
     finally:
         controller.stop()
+        executor.close()
         thread.join(_STOP_SECONDS)
 
 
