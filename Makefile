@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test simulate gpu-check fire kills lint format types bench clean
+.PHONY: help install demo test simulate server gpu-check fire kills lint format types bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ test: $(INSTALLED) ## run all tests
 
 simulate: $(INSTALLED) ## live 100,000 random lives of jobs in fake time
 	$(BIN)/python -m tests.simulation --seeds 100000
+
+server: $(INSTALLED) ## live 500 random lives of a server in fake time, then kill a real one 20 times among 12 jobs
+	$(BIN)/python -m tests.service --seeds 500
+	$(BIN)/python -m tests.service --real --jobs 11 --kills 20
 
 gpu-check: $(INSTALLED) ## run the engine's tests on this machine's GPUs, without Ray
 	$(BIN)/python -m pytest tests/gpu -rs

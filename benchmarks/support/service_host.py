@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from orchestrator.api.app import create_app
-from orchestrator.api.hosting import Listening, listen, make_server, own_token, url_of
+from orchestrator.api.hosting import Listening, host, listen, own_token, url_of
 from orchestrator.store.database import Database
 from workers.storage import Store
 
@@ -28,7 +28,7 @@ def main() -> None:
     def ready() -> None:
         print(json.dumps({"url": url_of(where, listener), "token": token}), flush=True)
 
-    make_server(app, where, ready).run(sockets=[listener])
+    host(app, where, listener, ready)
 
 
 if __name__ == "__main__":

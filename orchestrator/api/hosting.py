@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -122,8 +124,19 @@ def make_server(app: FastAPI, where: Listening, ready: Callable[[], None]) -> uv
 
 
 def host(app: FastAPI, where: Listening, listener: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT, in the main thread; see `make_server`."""
-    make_server(app, where, ready).run(sockets=[listener])
+    """Serve until SIGTERM or SIGINT, and return; in the main thread. See `make_server`."""
+    server = make_server(app, where, ready)
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    # Uvicorn passes a signal on when it has stopped: to the one before it, who would end the process at once.
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        server.run(sockets=[listener])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Server(uvicorn.Server):

@@ -39,5 +39,5 @@ def words(amounts: dict[str, int | None] | None) -> str:
         value = (amounts or {}).get(name)
         if value:
             unit = "GiB" if kind == "memory" else kind[:-1].upper() + "s"
-            parts.append(f"{value / factor:g} {unit}")
+            parts.append(f"{round(value / factor, 1):g} {unit}")
     return ", ".join(parts) or "-"

@@ -94,7 +94,7 @@ def _facts(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if job["reason"]:
         yield "reason", job["reason"]
     outcome = job["outcome"] or {}
-    if outcome.get("message"):
+    if outcome.get("message") and outcome["message"] != job["reason"]:
         yield "failed", outcome["message"]
     yield "workers", workers(job)
     if steps(job) != "-":
@@ -133,7 +133,7 @@ def why(job: Mapping[str, Any]) -> str:
     """Why it waits, or why it is in its state."""
     if job["explain"]:
         return str(job["explain"]["sentence"])
-    return job["reason"] if job["state"] not in ("running", "done") else ""
+    return _one_line(job["reason"]) if job["state"] not in ("running", "done") else ""
 
 
 def explanation_lines(job: Mapping[str, Any]) -> Iterator[str]:
@@ -155,8 +155,13 @@ def event_line(event: Mapping[str, Any]) -> str:
     step = f"step {event['step']}" if event["step"] is not None else ""
     subject = f"{event['worker']} {moved}" if event["worker"] else moved
     who = f"({event['who']})" if event["who"] else ""
-    parts = ": ".join(part for part in (step, subject, event["reason"] or event["cause"]) if part)
+    reason = _one_line(event["reason"] or event["cause"] or "")
+    parts = ": ".join(part for part in (step, subject, reason) if part)
     return f"{time.strftime('%H:%M:%S', time.localtime(event['time']))} {parts} {who}".rstrip()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def clock(seconds: float) -> str:

@@ -1,50 +1,92 @@
-"""What the ranks of script jobs write: a file for each job, as text with the rank in front of each line."""
+"""What jobs wrote to their output, in a file for each: whoever reads on from an offset misses nothing.
+
+Beside each file is an index: how long it was when a supervisor's history was known so far. A server that
+comes back reads on from what is in the database, so it cuts the file back to there, and hears those lines
+again.
+
+A disk that is full or refuses costs lines, and nothing else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import logging
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.records.steplog import LogEntry
+from orchestrator.service.executor import Heard
+
+_log = logging.getLogger(__name__)
 
 #: A job's log grows no further; all of its output is on the nodes that it ran on, as long as it runs.
-FILE_BYTES_MAX = 256 * 1024**2
+FILE_BYTES_MAX = 256 * 2**20
+_FULL = b"(the log is full: later lines are left out)\n"
 
 
 class JobLogs:
-    """The logs of a server's jobs.
-
-    A line is written when the server hears of it. If the server dies before it has noted how far it had
-    heard, the lines since then are there twice.
+    """See `orchestrator.api.config.Logs`.
 
     Args:
-        folder: where they are; made when missing.
+        folder: for the files; made when missing, for this user alone.
         bytes_max: see `FILE_BYTES_MAX`.
     """
 
     def __init__(self, folder: Path, bytes_max: int = FILE_BYTES_MAX) -> None:
-        self._folder, self._bytes_max = folder, bytes_max
-
-    def write(self, job: str, lines: Iterable[LogEntry]) -> None:
-        """Append lines of a job, named by its id. A full disk is no reason to stop anything else."""
-        data = "".join(f"[{line.worker}] {line.text}\n" for line in lines).encode(errors="replace")
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._path(job).open("ab") as file:
-                if data and file.tell() < self._bytes_max:
-                    full = file.tell() + len(data) >= self._bytes_max
-                    file.write(data + (b"(the log is full: later lines are left out)\n" if full else b""))
-        except OSError:
-            return
+        self._folder, self._bytes_max, self._lock = folder, bytes_max, threading.Lock()
 
     def read(self, job: str, after: int, limit: int) -> bytes:
-        """See `orchestrator.api.config.Logs`."""
+        """See `Logs.read`."""
         try:
-            with self._path(job).open("rb") as file:
+            with (self._folder / f"{job}.log").open("rb") as file:
                 file.seek(after)
                 return file.read(limit)
         except FileNotFoundError:
             return b""
 
-    def _path(self, job: str) -> Path:
-        return self._folder / f"{job}.log"
+    def append(self, job: str, lines: Sequence[LogEntry], heard: Heard) -> None:
+        """More of a job's output, and how far its supervisor's history is known with it."""
+        if not lines:
+            return
+        text = "".join(f"[{line.worker}] {line.text}\n" for line in lines).encode(errors="replace")
+        try:
+            with self._lock:
+                self._append(job, text, heard)
+        except OSError as error:
+            _log.warning("what job %s wrote cannot be kept: %s", job, error)
+
+    def _append(self, job: str, text: bytes, heard: Heard) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self._folder / f"{job}.log").open("ab") as file:
+            if file.tell() >= self._bytes_max:
+                return
+            file.write(text if file.tell() + len(text) < self._bytes_max else text + _FULL)
+            length = file.tell()
+        with (self._folder / f"{job}.index").open("a") as index:
+            index.write(json.dumps([heard.incarnation, heard.position, length]) + "\n")
+
+    def rewind(self, job: str, heard: Heard) -> None:
+        """Forget what a supervisor told after this: it tells it again."""
+        with self._lock:
+            try:
+                lines = (self._folder / f"{job}.index").read_text().splitlines()
+            except FileNotFoundError:
+                return
+            length = kept = 0
+            for known in map(_entry, lines):
+                if known is None or (known[0] == heard.incarnation and known[1] > heard.position):
+                    break
+                kept, length = kept + 1, known[2]
+            with (self._folder / f"{job}.log").open("r+b") as file:
+                file.truncate(length)
+            (self._folder / f"{job}.index").write_text("".join(f"{line}\n" for line in lines[:kept]))
+
+
+def _entry(line: str) -> tuple[str, int, int] | None:
+    """A line of an index; None for one that was not written to its end."""
+    try:
+        incarnation, position, length = json.loads(line)
+    except ValueError:
+        return None
+    return incarnation, position, length

@@ -77,10 +77,10 @@ class RayExecutor:
 
     Args:
         launcher: begins attempts.
-        logs: where the output of script jobs goes.
+        logs: take what jobs write.
     """
 
-    def __init__(self, launcher: Launcher, logs: JobLogs | None = None) -> None:
+    def __init__(self, launcher: Launcher, logs: JobLogs) -> None:
         self._launcher, self._logs = launcher, logs
         self._wake: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
@@ -89,6 +89,8 @@ class RayExecutor:
         self._reports: list[Report] = []
         self._seen: tuple[float, tuple[ClusterNode, ...]] | None = None
         self._there: set[tuple[str, int]] | None = None
+        self._closed = threading.Event()
+        self._watcher = threading.Thread(target=self._watch_cluster, name="watch", daemon=True)
         self._answers: SimpleQueue[tuple[_Run, Future[Any]]] = SimpleQueue()
 
     def begin(self, wake: Callable[[], None]) -> None:
@@ -98,8 +100,14 @@ class RayExecutor:
             wake: called when there is something that should not wait.
         """
         self._wake = wake
-        for work in (self._watch_cluster, self._listen):
-            threading.Thread(target=work, name=work.__name__, daemon=True).start()
+        threading.Thread(target=self._listen, name="listen", daemon=True).start()
+        self._watcher.start()
+
+    def close(self) -> None:
+        """Do not look at the cluster any more: this process is about to leave it, and to look would join it
+        again."""
+        self._closed.set()
+        self._watcher.join(_END_SECONDS)
 
     # --- what the loop calls ---
 
@@ -173,6 +181,7 @@ class RayExecutor:
             run.handle = get(name) or self._launch(run, order)
             if run.handle is None:
                 return True
+            self._logs.rewind(order.job, run.heard)
             self._follow(run)
         self._send(run, run.order)
         return True
@@ -191,7 +200,7 @@ class RayExecutor:
             _log.exception("%s could not be prepared", order.name)
             self._not_started(run, f"{type(error).__name__}: {_first_line(error)}", FAILED, passing=True)
             return None
-        run.told = order.number
+        run.told, run.told_at = order.number, time.monotonic()
         return begin()  # where this fails, nobody knows whether there is one now: it is looked for again
 
     def _send(self, run: _Run, order: Order) -> None:
@@ -298,9 +307,7 @@ class RayExecutor:
         order = run.order
         heard = Heard(incarnation=news.incarnation, position=news.position)
         told = tuple(_told(entry) for entry in news.entries if isinstance(entry, EventEntry))
-        lines = [entry for entry in news.entries if isinstance(entry, LogEntry)]
-        if lines and self._logs is not None:
-            self._logs.write(order.job, lines)
+        self._logs.append(order.job, [e for e in news.entries if isinstance(e, LogEntry)], heard)
         view = news.view.to_json()
         if news.outcome is not None:
             run.over = True
@@ -330,7 +337,7 @@ class RayExecutor:
     # --- the cluster, in one thread ---
 
     def _watch_cluster(self) -> None:
-        while True:
+        while not self._closed.is_set():
             try:
                 nodes = tuple(_node(facts) for facts in ray.nodes() if facts["Alive"])
                 there = {key for name in supervisors() if (key := self._launcher.attempt(name)) is not None}
@@ -343,7 +350,7 @@ class RayExecutor:
                     self._there = there - self._ending
                 if is_news:
                     self._wake()
-            time.sleep(_LOOK_SECONDS)
+            self._closed.wait(_LOOK_SECONDS)
 
 
 def _end_workers(handle: Any) -> None:

@@ -98,7 +98,7 @@ def _over(record: JobRecord, outcome: Outcome) -> Move:
         return Move(
             after=JobState.DONE,
             cause="done",
-            reason="it has done its last step",
+            reason="it is done",
             who="supervisor",
             outcome=facts,
         )

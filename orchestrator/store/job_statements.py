@@ -32,6 +32,7 @@ CHANGED_SINCE = _all.where(_JOBS.change > bindparam("the_change")).order_by(_JOB
 NEWEST_CHANGE = select(func.max(_JOBS.change))
 NEWEST_NAMES = select(_JOBS.name).order_by(_JOBS.number.desc()).limit(bindparam("the_limit"))
 COUNT_BY_STATE = select(_JOBS.state, func.count()).group_by(_JOBS.state)
+COUNT_BY_QUEUE = select(_JOBS.queue, _JOBS.state, func.count()).group_by(_JOBS.queue, _JOBS.state)
 
 #: Returns the number of the new job.
 INSERT = insert(tables.jobs).values(change=_next_change()).returning(_JOBS.number)

@@ -86,6 +86,14 @@ class Jobs:
         rows = self._connection.execute(do.COUNT_BY_STATE)
         return {**dict.fromkeys(JobState, 0), **{JobState(state): count for state, count in rows}}
 
+    def count_by_queue(self) -> dict[str, dict[JobState, int]]:
+        """How many jobs each queue has in each state, where there are any."""
+        rows = self._connection.execute(do.COUNT_BY_QUEUE)
+        counts: dict[str, dict[JobState, int]] = {}
+        for queue, state, count in rows:
+            counts.setdefault(queue, {})[JobState(state)] = count
+        return counts
+
     def submit(self, submission: Submission, now: float) -> tuple[JobRecord, bool]:
         """Hand in a job; its record, and whether it is a new one.
 

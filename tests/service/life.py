@@ -30,7 +30,6 @@ QUEUES = (
     QueueRecord(id="blue", quota={"cpu_millis": 4000}, user_limit={"cpu_millis": 6000}),
 )
 _TURN_SECONDS = 0.5
-_TROUBLE_SECONDS = 120.0
 _SECONDS_MAX = 20_000.0
 
 
@@ -91,6 +90,7 @@ class Run:
             policy=rng.choice(list(Policy)), protect_restarts=rng.choice((0.0, 1.0, 10.0)), resize_every=5.0
         )
         self.deadliness = rng.choice((0.0, 0.01, 0.05))
+        self.trouble_seconds = rng.choice((20.0, 40.0, 120.0))
         self.uncertain = rng.choice((0.0, 0.0, 0.02))
         self.database_back_at = 0.0
         self.kills = 0
@@ -109,13 +109,13 @@ class Run:
 
     def perhaps_kill(self, where: str) -> None:
         """The server may be killed here."""
-        if self.cluster.now < _TROUBLE_SECONDS and self.rng.random() < self.deadliness:
+        if self.cluster.now < self.trouble_seconds and self.rng.random() < self.deadliness:
             raise Killed(where)
 
     def live(self) -> dict[str, int]:
         """To the end of all jobs; how many came to which end."""
         while self.cluster.now < _SECONDS_MAX:
-            if self.cluster.now < _TROUBLE_SECONDS:
+            if self.cluster.now < self.trouble_seconds:
                 self._trouble()
             elif self._all_over():
                 return self._ends()

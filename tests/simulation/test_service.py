@@ -6,7 +6,7 @@ import pytest
 
 from tests.service.life import live
 
-SEEDS = 60
+SEEDS = 20
 
 
 @pytest.mark.slow

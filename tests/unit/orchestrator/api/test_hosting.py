@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,6 +15,8 @@ from orchestrator.api.hosting import Listening, listen, own_token, url_of
 from orchestrator.store.records import Role
 from tests.support.service import NOW, serving
 from workers.errors import InputError
+
+ROOT = Path(__file__).parents[4]
 
 
 def test_who_runs_the_server_has_one_token_for_as_long_as_it_is_good(service, tmp_path):
@@ -61,3 +67,32 @@ def test_nobody_can_say_that_they_come_from_elsewhere(service):
 def test_it_does_not_say_what_it_is_made_of(service):
     with serving(service.app) as url:
         assert "server" not in httpx.get(f"{url}/healthz").headers
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_it_ends_in_order(tmp_path, number):
+    """A process of its own: it takes leave of followers, and what comes after it in the program is done."""
+    code = """
+import sys
+from pathlib import Path
+from orchestrator.api.hosting import Listening, host, listen, url_of
+from tests.support.service import make_service
+service, where = make_service(Path(sys.argv[1])), Listening()
+listener, job = listen(where), service.submit()
+path = f"{url_of(where, listener)}/v1/jobs/{job}/events?follow=true"
+host(service.app, where, listener, lambda: print(path, service.secrets["vera"], flush=True))
+print("after", flush=True)
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        path, token = process.stdout.readline().split()
+        with httpx.stream("GET", path, headers={"Authorization": f"Bearer {token}"}, timeout=30) as answer:
+            lines = answer.iter_lines()
+            assert any(line.startswith("event: submitted") for line in lines)
+            process.send_signal(number)
+            assert process.stdout.read() == "after\n"
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()

@@ -1,34 +1,70 @@
+"""What jobs write, kept through restarts of the server."""
+
 from __future__ import annotations
 
+from pathlib import Path
+
 from orchestrator.records.steplog import LogEntry
+from orchestrator.service.executor import Heard
 from orchestrator.service.logs import JobLogs
 
 
-def _line(text: str, rank: int = 0) -> LogEntry:
-    return LogEntry(time=0.0, worker=f"rank-{rank}", stream="stdout", attempt=0, text=text)
+def line(text: str) -> LogEntry:
+    """One line of rank 0."""
+    return LogEntry(time=1.0, worker="rank-0", stream="stdout", attempt=0, text=text)
 
 
-def test_a_log_is_read_from_where_one_has_got_to(tmp_path):
-    logs = JobLogs(tmp_path / "logs")
-    assert logs.read("job", 0, 100) == b""
-    logs.write("job", [_line("a"), _line("é", 1)])
-    first = logs.read("job", 0, 100)
-    assert first.decode() == "[rank-0] a\n[rank-1] é\n"
-    logs.write("job", [_line("b")])
-    assert logs.read("job", len(first), 100) == b"[rank-0] b\n"
-    assert logs.read("job", len(first), 4) == b"[ran"
-    assert logs.read("other", 0, 100) == b""
+def at(position: int, incarnation: str = "a") -> Heard:
+    """So far."""
+    return Heard(incarnation=incarnation, position=position)
 
 
-def test_a_log_that_is_full_says_so_once(tmp_path):
+def test_what_was_written_is_read_from_any_offset(tmp_path: Path) -> None:
+    logs = JobLogs(tmp_path)
+    assert logs.read("j", 0, 100) == b""
+    logs.append("j", [line("one"), line("two")], at(2))
+    logs.append("j", [], at(3))
+    assert logs.read("j", 0, 100) == b"[rank-0] one\n[rank-0] two\n"
+    assert logs.read("j", 13, 8) == b"[rank-0]"
+
+
+def test_a_server_that_comes_back_hears_again_what_is_not_in_the_database(tmp_path: Path) -> None:
+    JobLogs(tmp_path).append("j", [line("one")], at(1))
+    JobLogs(tmp_path).append("j", [line("two")], at(2))
+    logs = JobLogs(tmp_path)
+    logs.rewind("j", at(1))
+    logs.append("j", [line("two")], at(2))
+    assert logs.read("j", 0, 100) == b"[rank-0] one\n[rank-0] two\n"
+
+
+def test_what_an_earlier_supervisor_told_stays(tmp_path: Path) -> None:
+    logs = JobLogs(tmp_path)
+    logs.append("j", [line("before")], at(9, "a"))
+    logs.append("j", [line("after")], at(1, "b"))
+    logs.rewind("j", at(0, "b"))
+    assert logs.read("j", 0, 100) == b"[rank-0] before\n"
+
+
+def test_an_index_that_was_cut_short_costs_only_its_last_line(tmp_path: Path) -> None:
+    logs = JobLogs(tmp_path)
+    logs.append("j", [line("one")], at(1))
+    with (tmp_path / "j.index").open("a") as index:
+        index.write('["a", 2')
+    with (tmp_path / "j.log").open("a") as file:
+        file.write("half a li")
+    logs.rewind("j", at(1))
+    assert logs.read("j", 0, 100) == b"[rank-0] one\n"
+
+
+def test_a_log_that_is_full_says_so_once(tmp_path: Path) -> None:
     logs = JobLogs(tmp_path, bytes_max=40)
     for number in range(10):
-        logs.write("job", [_line(str(number))])
-    text = logs.read("job", 0, 1000).decode()
+        logs.append("j", [line(str(number))], at(number))
+    text = logs.read("j", 0, 1000).decode()
     assert text.endswith("[rank-0] 3\n(the log is full: later lines are left out)\n")
     assert text.count("full") == 1
 
 
-def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path):
+def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    JobLogs(tmp_path / "file" / "logs").write("job", [_line("a")])
+    JobLogs(tmp_path / "file" / "logs").append("j", [line("a")], at(1))
