@@ -35,7 +35,7 @@ def recheck(plan: Plan, fresh: Snapshot) -> tuple[Plan, tuple[Dropped, ...]]:
     Each action is judged as if those kept before it had been carried out: starts and growth find their room
     free, or are dropped whole. What is dropped is no loss: the next plan starts from the fresh state.
     """
-    state = _State(fresh)
+    state = _State(fresh, {action.job for action in plan.actions if isinstance(action, Start)})
     kept: list[Action] = []
     dropped: list[Dropped] = []
     for action in plan.actions:
@@ -50,8 +50,8 @@ def recheck(plan: Plan, fresh: Snapshot) -> tuple[Plan, tuple[Dropped, ...]]:
 class _State:
     """A snapshot, and what the actions kept so far make of it."""
 
-    def __init__(self, fresh: Snapshot) -> None:
-        self._fresh = fresh
+    def __init__(self, fresh: Snapshot, starting: set[str]) -> None:
+        self._fresh, self._starting = fresh, starting
         self._jobs = {job.id: job for job in fresh.jobs}
         self._nodes = {node.id: node for node in fresh.nodes}
         self._free: dict[str, Amounts] = {
@@ -138,7 +138,9 @@ class _State:
             if free is None:
                 return f"node {place.node} is not up"
             owner = self._nodes[place.node].for_job
-            if owner is not None and owner != job.id and self._waits(owner) is None:
+            # What is left of a node whose gang starts in the same plan is anybody's.
+            mine = owner is None or owner == job.id or owner in self._starting
+            if owner is not None and not mine and self._waits(owner) is None:
                 return f"node {place.node} is kept for {owner}"
             need = needs(job, more)
             if not covers(free, need):

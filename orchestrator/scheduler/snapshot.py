@@ -144,7 +144,8 @@ class Node:
         capacity: all of it that jobs may use.
         price: an hour's, in whatever the caller counts in.
         eta: when it is usable (booting) or gone (draining), if that is known.
-        for_job: it was added for this job's gang, and nobody else gets it while the job is pending.
+        for_job: it was added for this job's gang, which has not started since. Nobody else gets it while the
+            job is pending.
         idle_since: when its last worker left; None while there are any.
     """
 

@@ -89,6 +89,11 @@ class Ground:
         self.size += _size(self._nodes[name])
         return True
 
+    def gang_started(self, job: str) -> None:
+        """The nodes that were added for it are kept for nobody any more."""
+        for name in [node.id for node in self.nodes if node.for_job == job] if self._types else ():
+            self._set(name, for_job=None)
+
     def goes(self, name: str, eta: float) -> None:
         """It will be gone at that time."""
         self.going.add(name)

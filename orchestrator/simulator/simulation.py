@@ -251,6 +251,7 @@ class Simulation:
     def _start(self, life: Life, placement: Placement) -> None:
         spots = {place.node: place.workers for place in placement}
         self._ground.take(spots, self.now)
+        self._ground.gang_started(life.job.id)
         life.start(self.now, spots, self.setting.costs)
         self._waiting.remove(life.job.id)
         self._note(life)

@@ -44,7 +44,7 @@ def test_json_has_all_numbers_in_seconds(trace):
 
 def test_settings_change_what_comes_out(trace):
     def mean(*more):
-        found = json.loads(simulate(trace, "--nodes", 4, "--no-fairness", "--json", *more))
+        found = json.loads(simulate(trace, "--nodes", 20, "--no-fairness", "--json", *more))
         return found["policies"]["priority"]["completion"]["mean"]
 
     assert mean("--set", "costs.start=110") == pytest.approx(mean() + 100)

@@ -57,6 +57,16 @@ def test_a_start_that_was_overtaken_is_dropped(fresh, why):
     assert reasons(plan(moment(job("j", 8))), fresh) == [why]
 
 
+def test_of_a_node_that_is_kept_for_a_gang_the_rest_is_given_out_with_its_start():
+    """As the two share the nodes, neither can come first; what the gang leaves may go to the other."""
+    nodes = (node("m", 4, for_job="k"), node("n", 4, for_job="j"))
+    snapshot = moment(job("j", 3, 6), job("k", 2), nodes=nodes)
+    found = plan(snapshot)
+    (start,) = [action for action in found.actions if isinstance(action, Start) and action.job == "j"]
+    assert {place.node for place in start.placement} == {"m", "n"}
+    assert reasons(found, snapshot) == []
+
+
 def test_nobody_is_stopped_for_a_job_that_does_not_wait_any_more():
     low, high = running(job("low", 8)), job("high", 8, priority=1)
     found = plan(moment(low, high, allocations=on(low, n=8)))
