@@ -37,7 +37,7 @@ class ScriptAssignment:
         notes: what whoever started the job should know.
         submitted: seconds since the epoch.
         metrics_address: where the job's metrics can be scraped.
-        tag: see `orchestrator.job_actor.Assignment`.
+        tag, number: see `orchestrator.job_actor.Assignment`.
     """
 
     job: ScriptJob
@@ -51,6 +51,7 @@ class ScriptAssignment:
     places: Mapping[str, int] | None = None
     metrics_address: str | None = None
     tag: str | None = None
+    number: int = 0
 
     @property
     def actor(self) -> str:
@@ -73,6 +74,7 @@ class ScriptJobActor:
             notes=assignment.notes,
             submitted=assignment.submitted,
             metrics_address=assignment.metrics_address,
+            number=assignment.number,
             adopt=_adopt if again else None,
         )
         if assignment.tag is None:

@@ -22,6 +22,7 @@ from orchestrator.metrics import MetricsServer
 from orchestrator.records.status import JobView
 from orchestrator.records.steplog import Entry, StepLog
 from orchestrator.run import Display, Latest, Options, check_room, join
+from orchestrator.scripts.assigning import script_job
 from orchestrator.scripts.books import ScriptBooks
 from orchestrator.scripts.host import ScriptHost
 from orchestrator.scripts.job import Policy, ScriptJob
@@ -59,25 +60,6 @@ class ScriptRun:
             return self.options.workers
         limits = self.spec.workers
         return max(limits.min, min(limits.max, cluster.total.holds(self.each)))
-
-
-def script_job(spec: ScriptSpec, run: str) -> ScriptJob:
-    """What a supervisor has to know of a script job.
-
-    Args:
-        run: tells this run from others of the same job; lower-case letters, digits and dashes.
-    """
-    return ScriptJob(
-        name=spec.name,
-        run=run,
-        command=spec.command,
-        environment=spec.env,
-        cpus=spec.workers.cpus,
-        gpus=spec.workers.gpus,
-        grace=spec.grace_seconds,
-        workers_min=spec.workers.min,
-        workers_max=spec.workers.max,
-    )
 
 
 def prepare_script(spec: ScriptSpec, job_file: Path, options: Options) -> ScriptRun:

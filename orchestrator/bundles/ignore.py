@@ -6,6 +6,7 @@ folder counts, whatever stands there. `.lockstepignore` is read after the `.giti
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +15,26 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 from workers.errors import InputError
 
 GITIGNORE, LOCKSTEPIGNORE = ".gitignore", ".lockstepignore"
-#: The group of pathspec's expressions that matches the `/` after a folder's name.
-_FOLDER_MARK = "ps_d"
+#: How pathspec's expressions go on to what is below a folder. Each path is asked for by itself here.
+_BELOW = "(?P<ps_d>/)"
+_NEVER = "(?!)"
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """One line: whether it leaves out, or takes back; whether it is about folders only; and which paths."""
+
+    leaves_out: bool
+    folders_only: bool
+    paths: re.Pattern[str]
 
 
 @dataclass(frozen=True)
 class _Level:
-    """The rules of one folder: what they start from, their patterns, and what is asked for by name."""
+    """The rules of one folder: what they start from, their lines, and what is asked for by name."""
 
     base: str
-    patterns: tuple[GitIgnoreSpecPattern, ...]
+    rules: tuple[_Rule, ...]
     named: frozenset[str]
 
 
@@ -45,22 +56,19 @@ class Ignore:
 
     def into(self, folder: Path) -> Ignore:
         """With the rules of this folder, which is in the one asked before."""
-        lines = [line for name in (GITIGNORE, LOCKSTEPIGNORE) for line in _lines(folder / name)]
-        if not lines:
-            return self
-        patterns = tuple(_pattern(line, folder) for line in lines if line.strip())
-        named = frozenset(line[1:].lstrip("/") for line in _lines(folder / LOCKSTEPIGNORE) if line[:1] == "!")
-        return Ignore((*self.levels, _Level(f"{folder}/", patterns, named)))
+        ours = _lines(folder / LOCKSTEPIGNORE)
+        rules = [_rule(line, folder) for line in (*_lines(folder / GITIGNORE), *ours)]
+        known = tuple(rule for rule in rules if rule is not None)
+        named = frozenset(line[1:].lstrip("/") for line in ours if line[:1] == "!")
+        return Ignore((*self.levels, _Level(f"{folder}/", known, named))) if known else self
 
     def ignores(self, path: Path, *, is_folder: bool) -> bool:
         """Whether a path is left out; its folder is not."""
         for level in reversed(self.levels):
-            relative = (
-                f"{path}/".removeprefix(level.base) if is_folder else str(path).removeprefix(level.base)
-            )
-            for pattern in reversed(level.patterns):
-                if _is_meant(pattern, relative):
-                    return bool(pattern.include)
+            relative = str(path).removeprefix(level.base)
+            for rule in reversed(level.rules):
+                if (is_folder or not rule.folders_only) and rule.paths.search(relative):
+                    return rule.leaves_out
         return False
 
     def asks_for(self, path: Path) -> bool:
@@ -71,23 +79,21 @@ class Ignore:
         )
 
 
-def _pattern(line: str, folder: Path) -> GitIgnoreSpecPattern:
+def _rule(line: str, folder: Path) -> _Rule | None:
+    """What a line says; None if it says nothing."""
+    text = line if line.endswith("\\ ") else line.rstrip(" ")
+    stem = text[:-1] if text.endswith("/") else text
+    if not stem.strip("!/"):
+        return None
     try:
-        return GitIgnoreSpecPattern(line)
+        pattern = GitIgnoreSpecPattern(stem)
     except ValueError as error:
         fix = "see git's documentation of gitignore"
         raise InputError(f"not a pattern in an ignore file: {line!r}", where=str(folder), fix=fix) from error
-
-
-def _is_meant(pattern: GitIgnoreSpecPattern, relative: str) -> bool:
-    """Whether a line is about this path itself: pathspec's expressions match what is below it too."""
     if pattern.include is None or pattern.regex is None:
-        return False
-    found = pattern.regex.match(relative)
-    if found is None:
-        return False
-    mark = found.start(_FOLDER_MARK) if _FOLDER_MARK in pattern.regex.groupindex else -1
-    return mark in (-1, len(relative) - 1)
+        return None
+    paths = re.compile(pattern.regex.pattern.replace(_BELOW, _NEVER))
+    return _Rule(leaves_out=pattern.include, folders_only=stem != text, paths=paths)
 
 
 def _lines(path: Path) -> list[str]:

@@ -149,7 +149,7 @@ class RayScriptCrew:
         cleaning = [
             remove_folder.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=False)
-            ).remote(self._job.run)
+            ).remote(self._job.folder or self._job.run)
             for node in sorted(alive)
         ]
         if cleaning:
@@ -236,7 +236,7 @@ class RayScriptCrew:
         self._news.append(Placed(attempt=attempt))
         for rank, number in enumerate(self._bundles_by_node(known)):
             post = Post(
-                run=self._job.run,
+                folder=self._job.folder or self._job.run,
                 rank=rank,
                 attempt=attempt,
                 ranks=known.ranks,

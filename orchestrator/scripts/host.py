@@ -30,6 +30,7 @@ class ScriptHost:
         notes: what whoever started the job should know.
         submitted: seconds since the epoch.
         metrics_address: where the job's metrics can be scraped.
+        number: of the order that it was started with; see `News.heeded`.
         adopt: called once, in the job's thread: the ranks that an earlier supervisor has left behind; None if
             there was none.
     """
@@ -45,6 +46,7 @@ class ScriptHost:
         notes: Sequence[str] = (),
         submitted: float,
         metrics_address: str | None = None,
+        number: int = 0,
         adopt: Callable[[Crew], list[Recollection]] | None = None,
     ) -> None:
         self._job, self._policy, self._make_crew, self._adopt = job, policy, crew, adopt
@@ -57,7 +59,7 @@ class ScriptHost:
         for note in notes:
             self._books.note(note)
         self._inbox: SimpleQueue[Wish] = SimpleQueue()
-        self._heeded = 0
+        self._heeded = number
         self._crew: Crew | None = None
         self._supervisor: ScriptSupervisor | None = None
         self._outcome: Outcome | None = None

@@ -21,6 +21,7 @@ class ScriptJob:
     Attributes:
         name: the job's.
         run: tells this run from others of the same job.
+        folder: names its folder on each node: runs that follow one another may share it.
         command: the program and its arguments.
         environment: as the job file has it.
         cpus, gpus: of one rank.
@@ -30,6 +31,7 @@ class ScriptJob:
 
     name: str
     run: str
+    folder: str = ""
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     cpus: float = 1.0

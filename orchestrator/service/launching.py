@@ -13,22 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from clusters.connection import namespace
 from clusters.types import Resources
 from orchestrator.assigning import assign
 from orchestrator.bundles import fetch, unpack
 from orchestrator.prepare import find_origin, resolve
-from orchestrator.script_run import script_job
+from orchestrator.scripts.assigning import script_job
 from orchestrator.scripts.job import Policy
 from orchestrator.service.executor import Order
-from orchestrator.spec import JobSpec, ScriptSpec, check_job
+from orchestrator.spec import ScriptSpec, check_job
 from workers.storage import Store
-
-if TYPE_CHECKING:  # these import Ray, which is set up first
-    from orchestrator.job_actor import Assignment
-    from orchestrator.script_actor import ScriptAssignment
 
 #: How many attempts are prepared at once: each may read manifests, and all share one interpreter.
 _AT_ONCE = 8
@@ -74,49 +69,55 @@ class Launcher:
         """
         from orchestrator.following import begin
 
+        since = time.time()
         with self._turns:
             spec = check_job(order.spec, "the job's fields")
             if isinstance(spec, ScriptSpec):
-                return partial(begin, self._script(order, spec))
-            return partial(begin, self._training(order, spec))
+                return self._prepare_script(order, spec)
+            job_file = self._unpack(order.bundle) / _JOB_FILE
+            fresh = order.start == "fresh"
+            job = resolve(spec, job_file, fresh=fresh)
+            origin = find_origin(job, resume=order.start == "resume", fresh=fresh)
+            assignment = assign(
+                job,
+                origin,
+                spec,
+                run=f"{order.name}-{order.job}-{order.attempt}",
+                workers=sum(order.places.values()),
+                each=Resources(cpus=spec.workers.cpus, gpus=spec.workers.gpus),
+                nodes=list(order.places),
+                submitted=order.submitted_at,
+                phases={"queue": max(0.0, since - order.submitted_at), "prepare": time.time() - since},
+                since=time.time(),
+                places=order.places,
+                number=order.number,
+                tag=self.tag(order.job, order.attempt),
+            )
+        return partial(begin, assignment)
 
-    def _training(self, order: Order, spec: JobSpec) -> Assignment:
-        since = time.time()
-        job_file = self._unpack(order.bundle) / _JOB_FILE
-        fresh = order.start == "fresh"
-        job = resolve(spec, job_file, fresh=fresh)
-        origin = find_origin(job, resume=order.start == "resume", fresh=fresh)
-        return assign(
-            job,
-            origin,
-            spec,
-            run=_run(order),
-            workers=sum(order.places.values()),
-            each=Resources(cpus=spec.workers.cpus, gpus=spec.workers.gpus),
-            nodes=list(order.places),
-            submitted=order.submitted_at,
-            phases={"queue": max(0.0, since - order.submitted_at), "prepare": time.time() - since},
-            since=time.time(),
-            places=order.places,
-            number=order.number,
-            tag=self.tag(order.job, order.attempt),
-        )
-
-    def _script(self, order: Order, spec: ScriptSpec) -> ScriptAssignment:
+    def _prepare_script(self, order: Order, spec: ScriptSpec) -> Callable[[], Any]:
+        """Its folder stays on the nodes over all attempts, until the job is over."""
+        from clusters.connection import namespace
+        from orchestrator.following import begin
         from orchestrator.script_actor import ScriptAssignment
 
-        return ScriptAssignment(
-            job=script_job(spec, _run(order)),
+        if order.bundle is not None:
+            fetch(self.bundles, order.bundle)  # what is wrong with it is said here
+        folder = f"{order.name}-{order.job}"
+        assignment = ScriptAssignment(
+            job=script_job(spec, f"{folder}-{order.attempt}", folder),
             namespace=namespace(),
             policy=Policy(),
             workers=sum(order.places.values()),
-            places=order.places,
             store=self.bundles.uri,
             bundle=order.bundle,
             notes=(),
             submitted=order.submitted_at,
+            places=dict(order.places),
+            number=order.number,
             tag=self.tag(order.job, order.attempt),
         )
+        return partial(begin, assignment)
 
     def _unpack(self, bundle: str | None) -> Path:
         """The folder that came with a job; an empty one, if none did."""
@@ -128,8 +129,3 @@ class Launcher:
                 else:
                     unpack(fetch(self.bundles, bundle), bundle, target)
         return target
-
-
-def _run(order: Order) -> str:
-    """Names all that an attempt brings into being."""
-    return f"{order.name}-{order.job}-{order.attempt}"

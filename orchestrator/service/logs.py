@@ -10,21 +10,27 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.records.steplog import LogEntry
 from orchestrator.service.executor import Heard
+
+#: A job's log grows no further; all of its output is on the nodes that it ran on, as long as it runs.
+FILE_BYTES_MAX = 256 * 1024**2
+_FULL = b"(the log is full: later lines are left out)\n"
 
 
 class JobLogs:
     """See `orchestrator.api.config.Logs`.
 
     Args:
-        folder: for the files.
+        folder: for the files; made when missing.
+        bytes_max: see `FILE_BYTES_MAX`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._lock = folder, threading.Lock()
+    def __init__(self, folder: Path, bytes_max: int = FILE_BYTES_MAX) -> None:
+        self._folder, self._bytes_max, self._lock = folder, bytes_max, threading.Lock()
 
     def read(self, job: str, after: int, limit: int) -> bytes:
         """See `Logs.read`."""
@@ -32,29 +38,30 @@ class JobLogs:
             with (self._folder / f"{job}.log").open("rb") as file:
                 file.seek(after)
                 return file.read(limit)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return b""
 
     def append(self, job: str, lines: Sequence[LogEntry], heard: Heard) -> None:
-        """More of a job's output, and how far its supervisor's history is known with it."""
+        """More of a job's output, and how far its supervisor's history is known with it. A full disk is no
+        reason to stop anything else."""
         if not lines:
             return
         text = "".join(f"[{line.worker}] {line.text}\n" for line in lines).encode(errors="replace")
-        with self._lock:
-            self._folder.mkdir(parents=True, exist_ok=True)
+        with self._lock, suppress(OSError):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with (self._folder / f"{job}.log").open("ab") as file:
-                file.write(text)
+                if file.tell() >= self._bytes_max:
+                    return
+                full = file.tell() + len(text) >= self._bytes_max
+                file.write(text + (_FULL if full else b""))
                 length = file.tell()
             with (self._folder / f"{job}.index").open("a") as index:
                 index.write(json.dumps([heard.incarnation, heard.position, length]) + "\n")
 
     def rewind(self, job: str, heard: Heard) -> None:
         """Forget what a supervisor told after this: it tells it again."""
-        with self._lock:
-            try:
-                lines = (self._folder / f"{job}.index").read_text().splitlines()
-            except FileNotFoundError:
-                return
+        with self._lock, suppress(OSError):
+            lines = (self._folder / f"{job}.index").read_text().splitlines()
             length = kept = 0
             for known in map(_entry, lines):
                 if known is None or (known[0] == heard.incarnation and known[1] > heard.position):

@@ -40,6 +40,7 @@ from orchestrator.service.executor import (
 )
 from orchestrator.service.launching import Launcher
 from orchestrator.service.logs import JobLogs
+from orchestrator.spec.fields import seconds
 from workers.errors import AccessError, LockstepError, UnreachableError
 
 _log = logging.getLogger(__name__)
@@ -205,7 +206,7 @@ class RayExecutor:
     def _send(self, run: _Run, order: Order) -> None:
         if order.stop:
             if not run.stopped:
-                run.handle.wish.remote(Stop(seconds=_STOP_SECONDS))
+                run.handle.wish.remote(Stop(seconds=_stop_seconds(order)))
                 run.stopped = True
         elif order.number > run.told and order.places:
             workers = sum(order.places.values())
@@ -363,6 +364,12 @@ def _end_workers(handle: Any) -> None:
         if not asked:
             handle.wish.remote(Interrupted())
             asked = True
+
+
+def _stop_seconds(order: Order) -> float:
+    """How long a job may take to save and end: a script job as long as its file says."""
+    grace = order.spec.get("grace")
+    return max(_STOP_SECONDS, seconds(grace)) if isinstance(grace, str) else _STOP_SECONDS
 
 
 def _node(facts: Any) -> ClusterNode:

@@ -27,14 +27,14 @@ class Post:
     """What a rank is told at first.
 
     Attributes:
-        run: names the job's folder on the machine.
+        folder: names the job's folder on the machine.
         ranks: how many the attempt has.
         gpus: how many of them are its own.
         sha256: of the job's folder, packed; None where its program needs none.
         bundle: Ray's reference to the archive, in a tuple, so that only who needs it fetches it.
     """
 
-    run: str
+    folder: str
     rank: int
     attempt: int
     ranks: int
@@ -49,7 +49,7 @@ class ScriptActor:
 
     def __init__(self, post: Post) -> None:
         self._box = Mailbox(post.rank, post.attempt, post.ranks)
-        logs, folder = logs_folder(post.run), job_folder(post.run)
+        logs, folder = logs_folder(post.folder), job_folder(post.folder)
         self._runner = Runner(post.rank, post.attempt, folder=folder, logs=logs, tell=self._box.put)
         try:
             self._prepare(post, folder)
@@ -93,6 +93,6 @@ class ScriptActor:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def remove_folder(run: str) -> None:
+def remove_folder(folder: str) -> None:
     """The job is over: its folder on this machine, and its logs there, are not needed any more."""
-    shutil.rmtree(folder_of(run), ignore_errors=True)
+    shutil.rmtree(folder_of(folder), ignore_errors=True)

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 
-def folder_of(run: str) -> Path:
-    """Everything that a run of a job has on this machine. The folder above it belongs to the user alone.
+def folder_of(name: str) -> Path:
+    """Everything that a job has on this machine. The folder above it belongs to the user alone.
 
     Raises:
         PermissionError: that folder is somebody else's.
@@ -18,14 +18,14 @@ def folder_of(run: str) -> Path:
     facts = top.parent.stat()
     if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
         raise PermissionError(f"{top.parent} is not this user's alone")
-    return top / run
+    return top / name
 
 
-def job_folder(run: str) -> Path:
+def job_folder(name: str) -> Path:
     """Where its programs run."""
-    return folder_of(run) / "job"
+    return folder_of(name) / "job"
 
 
-def logs_folder(run: str) -> Path:
+def logs_folder(name: str) -> Path:
     """Where their output is kept."""
-    return folder_of(run) / "logs"
+    return folder_of(name) / "logs"

@@ -197,7 +197,15 @@ def test_the_json_object_has_the_public_keys_and_is_standard_json() -> None:
     text = json.dumps(status.to_json(Ledger().totals(0.0)), allow_nan=False)
     told = json.loads(text)
     assert told["workers"] == [
-        {"id": "a", "pid": 1097, "node": "here", "device": "cpu", "vranks": [0, 1], "state": "finished"}
+        {
+            "id": "a",
+            "pid": 1097,
+            "node": "here",
+            "device": "cpu",
+            "vranks": [0, 1],
+            "state": "finished",
+            "exit_code": None,
+        }
     ]
     assert told["goodput"].keys() == {*(activity.value for activity in Activity), "elapsed"}
     wanted = {
