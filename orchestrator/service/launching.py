@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clusters.types import Resources
 from orchestrator.assigning import assign
@@ -22,11 +22,8 @@ from orchestrator.prepare import find_origin, resolve
 from orchestrator.scripts.assigning import script_job
 from orchestrator.scripts.job import Policy
 from orchestrator.service.executor import Order
-from orchestrator.spec import JobSpec, ScriptSpec, check_job
+from orchestrator.spec import ScriptSpec, check_job
 from workers.storage import Store
-
-if TYPE_CHECKING:  # these import Ray, which is set up first
-    from orchestrator.job_actor import Assignment
 
 #: How many attempts are prepared at once: each may read manifests, and all share one interpreter.
 _AT_ONCE = 8
@@ -72,33 +69,31 @@ class Launcher:
         """
         from orchestrator.following import begin
 
+        since = time.time()
         with self._turns:
             spec = check_job(order.spec, "the job's fields")
             if isinstance(spec, ScriptSpec):
                 return self._prepare_script(order, spec)
-            return partial(begin, self._training(order, spec))
-
-    def _training(self, order: Order, spec: JobSpec) -> Assignment:
-        since = time.time()
-        job_file = self._unpack(order.bundle) / _JOB_FILE
-        fresh = order.start == "fresh"
-        job = resolve(spec, job_file, fresh=fresh)
-        origin = find_origin(job, resume=order.start == "resume", fresh=fresh)
-        return assign(
-            job,
-            origin,
-            spec,
-            run=f"{order.name}-{order.job}-{order.attempt}",
-            workers=sum(order.places.values()),
-            each=Resources(cpus=spec.workers.cpus, gpus=spec.workers.gpus),
-            nodes=list(order.places),
-            submitted=order.submitted_at,
-            phases={"queue": max(0.0, since - order.submitted_at), "prepare": time.time() - since},
-            since=time.time(),
-            places=order.places,
-            number=order.number,
-            tag=self.tag(order.job, order.attempt),
-        )
+            job_file = self._unpack(order.bundle) / _JOB_FILE
+            fresh = order.start == "fresh"
+            job = resolve(spec, job_file, fresh=fresh)
+            origin = find_origin(job, resume=order.start == "resume", fresh=fresh)
+            assignment = assign(
+                job,
+                origin,
+                spec,
+                run=f"{order.name}-{order.job}-{order.attempt}",
+                workers=sum(order.places.values()),
+                each=Resources(cpus=spec.workers.cpus, gpus=spec.workers.gpus),
+                nodes=list(order.places),
+                submitted=order.submitted_at,
+                phases={"queue": max(0.0, since - order.submitted_at), "prepare": time.time() - since},
+                since=time.time(),
+                places=order.places,
+                number=order.number,
+                tag=self.tag(order.job, order.attempt),
+            )
+        return partial(begin, assignment)
 
     def _prepare_script(self, order: Order, spec: ScriptSpec) -> Callable[[], Any]:
         """Its folder stays on the nodes over all attempts, until the job is over."""

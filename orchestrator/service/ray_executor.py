@@ -23,10 +23,8 @@ from orchestrator.exit_codes import FAILED
 from orchestrator.following import get, supervisors
 from orchestrator.gang.events import Interrupted, Resize, SaveNow, Stop
 from orchestrator.job_actor import actor_name
-from orchestrator.records.facts import JobState
 from orchestrator.records.news import News
-from orchestrator.records.steplog import EventEntry, LogEntry
-from orchestrator.scheduler.snapshot import Resources
+from orchestrator.records.steplog import LogEntry
 from orchestrator.service.executor import (
     ClusterNode,
     Heard,
@@ -36,11 +34,10 @@ from orchestrator.service.executor import (
     Over,
     Report,
     Seen,
-    Told,
 )
 from orchestrator.service.launching import Launcher
 from orchestrator.service.logs import JobLogs
-from orchestrator.spec.fields import seconds
+from orchestrator.service.telling import node_of, report_of, stop_seconds
 from workers.errors import AccessError, LockstepError, UnreachableError
 
 _log = logging.getLogger(__name__)
@@ -51,9 +48,7 @@ _FOLLOW_SECONDS = 2.0  # that a supervisor waits for news
 _BETWEEN_SECONDS = 0.4  # from its answer to the next question
 _AGAIN_SECONDS = 1.0  # after something that failed
 _REPEAT_SECONDS = 5.0  # until an order is repeated that was not heeded
-_STOP_SECONDS = 120.0  # that a job may take to save and end
 _END_SECONDS = 30.0  # that one may take to end which nobody knows
-_TRAINS = {state.value for state in (JobState.RUNNING, JobState.PAUSED)}
 
 
 @dataclass
@@ -206,7 +201,7 @@ class RayExecutor:
     def _send(self, run: _Run, order: Order) -> None:
         if order.stop:
             if not run.stopped:
-                run.handle.wish.remote(Stop(seconds=_stop_seconds(order)))
+                run.handle.wish.remote(Stop(seconds=stop_seconds(order)))
                 run.stopped = True
         elif order.number > run.told and order.places:
             workers = sum(order.places.values())
@@ -304,42 +299,21 @@ class RayExecutor:
         return True
 
     def _report(self, run: _Run, news: News) -> None:
-        order = run.order
-        heard = Heard(incarnation=news.incarnation, position=news.position)
-        told = tuple(_told(entry) for entry in news.entries if isinstance(entry, EventEntry))
-        self._logs.append(order.job, [e for e in news.entries if isinstance(e, LogEntry)], heard)
-        view = news.view.to_json()
-        if news.outcome is not None:
-            run.over = True
-            over = Over(
-                job=order.job, attempt=order.attempt, outcome=news.outcome, view=view, told=told, heard=heard
-            )
-            self._reports.append(over)
-        else:
-            trains = news.view.status.state.value in _TRAINS
-            if trains != run.trains:
-                self._wake()
-            run.trains = trains
-            self._reports.append(
-                Seen(
-                    job=order.job,
-                    attempt=order.attempt,
-                    running=trains,
-                    view=view,
-                    held=news.held,
-                    heeded=news.heeded,
-                    told=told,
-                    heard=heard,
-                )
-            )
-        run.heard = heard
+        report = report_of(run.order, news)
+        lines = [entry for entry in news.entries if isinstance(entry, LogEntry)]
+        self._logs.append(report.job, lines, report.heard)
+        self._reports.append(report)
+        run.heard, run.over = report.heard, isinstance(report, Over)
+        if isinstance(report, Seen) and report.running != run.trains:
+            run.trains = report.running
+            self._wake()
 
     # --- the cluster, in one thread ---
 
     def _watch_cluster(self) -> None:
         while not self._closed.is_set():
             try:
-                nodes = tuple(_node(facts) for facts in ray.nodes() if facts["Alive"])
+                nodes = tuple(node_of(facts) for facts in ray.nodes() if facts["Alive"])
                 there = {key for name in supervisors() if (key := self._launcher.attempt(name)) is not None}
             except Exception as error:
                 _log.warning("the cluster does not answer: %s", _first_line(error))
@@ -364,37 +338,6 @@ def _end_workers(handle: Any) -> None:
         if not asked:
             handle.wish.remote(Interrupted())
             asked = True
-
-
-def _stop_seconds(order: Order) -> float:
-    """How long a job may take to save and end: a script job as long as its file says."""
-    grace = order.spec.get("grace")
-    return max(_STOP_SECONDS, seconds(grace)) if isinstance(grace, str) else _STOP_SECONDS
-
-
-def _node(facts: Any) -> ClusterNode:
-    """A node as Ray has it; memory in bytes there."""
-    labels = {key: value for key, value in (facts.get("Labels") or {}).items() if key != "ray.io/node-id"}
-    has = facts["Resources"]
-    return ClusterNode(
-        id=facts["NodeID"],
-        name=facts["NodeManagerHostname"],
-        zone=labels.get("ray.io/availability-zone", ""),
-        labels=labels,
-        capacity=Resources(
-            cpu_millis=int(1000 * has.get("CPU", 0.0)),
-            gpu_millis=int(1000 * has.get("GPU", 0.0)),
-            memory_mib=int(has.get("memory", 0.0)) >> 20,
-        ),
-    )
-
-
-def _told(entry: EventEntry) -> Told:
-    facts = entry.to_json()
-    data = {name: facts[name] for name in ("step", "worker", "values") if facts.get(name) is not None}
-    return Told(
-        time=entry.time, kind=entry.kind.value, cause=entry.cause or "", reason=entry.reason or "", data=data
-    )
 
 
 def _beside(work: Callable[..., None], *arguments: object) -> None:

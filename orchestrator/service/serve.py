@@ -87,7 +87,7 @@ def serve(options: Options) -> None:
             launcher = Launcher(bundles=bundles, folder=state / "unpacked", server=_server_id(database))
             with (
                 _cluster(options.cluster, state),
-                _loop(database, launcher, config, logs) as (controller, executor),
+                _loop(database, launcher, logs, config) as (controller, executor),
             ):
                 app = create_app(
                     database,
@@ -142,7 +142,7 @@ def _cluster(which: str, state: Path) -> Iterator[None]:
 
 @contextmanager
 def _loop(
-    database: Database, launcher: Launcher, config: SchedulerConfig, logs: JobLogs
+    database: Database, launcher: Launcher, logs: JobLogs, config: SchedulerConfig
 ) -> Iterator[tuple[Controller, RayExecutor]]:
     """The control loop, in a thread."""
     from orchestrator.service.controller import Controller

@@ -76,6 +76,7 @@ PURE = [
     "orchestrator/spec/explain.py",
     "orchestrator/service/observe.py",
     "orchestrator/service/settle.py",
+    "orchestrator/service/telling.py",
     "orchestrator/store/records.py",
     "orchestrator/store/states.py",
     "orchestrator/store/wishes.py",
