@@ -25,8 +25,9 @@ import sys
 from contextlib import suppress
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-#: Between looks for processes that are left: while they are being killed, and while they may still save.
-_KILLING_SECONDS, _WAITING_SECONDS = 0.02, 0.25
+#: Milliseconds between looks for processes that are left: while they are being killed, and while they may
+#: still save.
+_KILLING_PAUSE, _WAITING_PAUSE = 20, 250
 #: Signals that Python, or whoever started us, has changed; a program expects them as they were.
 _RESTORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
 
@@ -41,25 +42,29 @@ class _Guard:
 
     def watch(self, wake: int) -> None:
         """Until nothing of the command is left."""
-        listening = [self._life, wake]
+        listening = (
+            select.poll()
+        )  # `select` takes no descriptor above 1023, and ours are whoever's started us
+        for pipe in (self._life, wake):
+            listening.register(pipe, select.POLLIN)
         while True:
-            readable, _, _ = select.select(listening, [], [], self._pause())
+            readable = {pipe for pipe, _ in listening.poll(self._pause())}
             if wake in readable:
                 os.read(wake, 4096)
             if self._life in readable:
                 order = os.read(self._life, 1)
                 self._obey(order)
                 if not order:
-                    listening.remove(self._life)
+                    listening.unregister(self._life)
             self._reap()
             if self._ended is not None and self._clear():
                 self._say_how_it_ended(self._ended)
                 return
 
-    def _pause(self) -> float | None:
+    def _pause(self) -> int | None:
         if self._killing or (self._ended is not None and not self._terminating):
-            return _KILLING_SECONDS
-        return None if self._ended is None else _WAITING_SECONDS
+            return _KILLING_PAUSE
+        return None if self._ended is None else _WAITING_PAUSE
 
     def _start(self, command: list[str]) -> int:
         failed, fail = os.pipe()  # closed by a successful exec

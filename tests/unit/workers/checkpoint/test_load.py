@@ -52,8 +52,8 @@ def test_what_was_saved_is_read_back(specs, chunk_bytes) -> None:
 def test_streaming_reads_each_chunk_once(store, monkeypatch) -> None:
     manifest = save(store, SPECS, 1)
     names: list[str] = []
-    get = Store.get
-    monkeypatch.setattr(Store, "get", lambda self, name: names.append(name) or get(self, name))
+    get = Store.get_view
+    monkeypatch.setattr(Store, "get_view", lambda self, name: names.append(name) or get(self, name))
     assert dict(iter_tensors(store, manifest)) == fill(SPECS, 1)
     assert len(names) == len(set(names)) == len(manifest.chunks)
 

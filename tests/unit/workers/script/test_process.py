@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -87,6 +88,18 @@ def test_lines_of_both_streams_are_heard_and_kept(tmp_path):
     assert sorted(watched.lines) == [("stderr", "b"), ("stdout", "a"), ("stdout", "c")]
     assert (tmp_path / "logs/out").read_bytes() == b"a\nc"
     assert (tmp_path / "logs/err").read_bytes() == b"b\n"
+
+
+def test_a_runner_may_have_any_number_of_files_open(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 2000)), hard))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert max(files) > 1024, "where select(2) ends"
+        assert _python(tmp_path, "print('a')").over() == End(code=0)
+    finally:
+        for file in files:
+            os.close(file)
 
 
 def test_exit_codes_signals_and_tracebacks_are_told(tmp_path):
