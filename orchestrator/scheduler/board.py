@@ -200,7 +200,7 @@ class Board:
         if promise is None:
             return None
         first = max(SOON, self.room.row_of(promise.start))
-        self.room.give(promise.shape, promise.spots, first, self._row_before(promise.end))
+        self.room.give(promise.shape, promise.spots, first, self.row_before(promise.end))
         if promise.reservation.firm:
             self.ledger.add(job, -job.min_workers)
         else:
@@ -208,7 +208,8 @@ class Board:
             self.promised_use[job.queue] = plus(self.promised_use.get(job.queue, (0, 0, 0)), amounts)
         return promise
 
-    def _row_before(self, end: float) -> int:
+    def row_before(self, end: float) -> int:
+        """The row from which what somebody has until then counts as free."""
         return len(self.room.times) if end == inf else self.room.row_of(end)
 
     def stop(self, worker: Worker, reason: Reason, for_job: str | None) -> None:
@@ -216,7 +217,7 @@ class Board:
         shape = self.room.shape(worker.job)
         self.room.give(shape, worker.spots, SOON, SOON + 1)
         kept = {node: workers - worker.lent.get(node, 0) for node, workers in worker.spots.items()}
-        self.room.give(shape, kept, SOON + 1, max(SOON + 1, self._row_before(worker.end)))
+        self.room.give(shape, kept, SOON + 1, max(SOON + 1, self.row_before(worker.end)))
         self.somebody_leaves = True
         del self.at_work[worker.job.id]
         self.ledger.add(worker.job, -worker.count)
@@ -237,7 +238,7 @@ class Board:
 
     def move(self, worker: Worker, stay: Spots, more: Spots, reason: Reason) -> None:
         """Decided: of its workers only these stay, and these come elsewhere."""
-        shape, end = self.room.shape(worker.job), max(SOON + 1, self._row_before(worker.end))
+        shape, end = self.room.shape(worker.job), max(SOON + 1, self.row_before(worker.end))
         count = worker.count
         self.room.take(shape, more, 0, end)
         worker.spots = {node: stay.get(node, 0) + more.get(node, 0) for node in {**stay, **more}}

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from orchestrator.scheduler.board import Board, Worker
 from orchestrator.scheduler.placement import enough, most
 from orchestrator.scheduler.queues import needs
@@ -101,9 +103,8 @@ class _Search:
 
     def __init__(self, board: Board, job: Job, shape: Shape, end: int) -> None:
         self._board, self._job, self._shape, self._end = board, job, shape, end
-        self._free: dict[int, list[int]] = {}  # of nodes that somebody gives up
+        self._free: dict[int, Ints] = {}  # (rows, kinds), of nodes on which somebody gives up something
         self.slots: Ints = board.room.window(shape, SOON, end).copy()
-        self._extra: dict[int, list[int]] = {}
         self._total = int(self.slots.sum())
         self._loans: list[tuple[Worker, int]] = []  # a worker process each: whose, and where
         self._stops: list[Worker] = []
@@ -123,7 +124,7 @@ class _Search:
                 for _ in range(workers):
                     if self.enough():
                         return
-                    self._change(worker.job, node, 1)
+                    self._change(worker.job, node, 1, SOON + 1)
                     self._loans.append((worker, node))
 
     def add_stops(self, victims: Iterator[Worker]) -> None:
@@ -144,8 +145,7 @@ class _Search:
 
     def _stop(self, worker: Worker) -> None:
         self._stops.append(worker)
-        for node, workers in self._beyond_loans(worker).items():
-            self._change(worker.job, node, workers)
+        self._change_all(worker, self._beyond_loans(worker))
 
     def _beyond_loans(self, worker: Worker) -> Spots:
         rest = dict(worker.spots)
@@ -154,40 +154,46 @@ class _Search:
                 rest[node] -= 1
         return rest
 
+    def _change_all(self, worker: Worker, rest: Spots, sign: int = 1) -> None:
+        """What a worker leaves if it stops: what it has on loan is free later in any case."""
+        end = max(SOON + 1, self._board.row_before(worker.end))
+        for node, workers in rest.items():
+            kept = min(workers, worker.spots[node] - worker.lent.get(node, 0))
+            self._change(worker.job, node, sign * kept, end)
+            self._change(worker.job, node, sign * (workers - kept), SOON + 1)
+
     def walk_back(self) -> None:
         """Give back whatever is not needed, beginning with what hurts most."""
         for worker in reversed(self._stops.copy()):
             rest = self._beyond_loans(worker)
-            if self._can_do_without(worker.job, rest):
+            self._change_all(worker, rest, -1)
+            if self.enough():
                 self._stops.remove(worker)
+            else:
+                self._change_all(worker, rest)
         stopped = {worker.job.id for worker in self._stops}
         for entry in reversed(self._loans.copy()):
             worker, node = entry
-            if worker.job.id not in stopped and self._can_do_without(worker.job, {node: 1}):
+            if worker.job.id in stopped:
+                continue
+            self._change(worker.job, node, -1, SOON + 1)
+            if self.enough():
                 self._loans.remove(entry)
+            else:
+                self._change(worker.job, node, 1, SOON + 1)
 
-    def _can_do_without(self, job: Job, spots: Spots) -> bool:
-        for node, workers in spots.items():
-            self._change(job, node, -workers)
-        if self.enough():
-            return True
-        for node, workers in spots.items():
-            self._change(job, node, workers)
-        return False
-
-    def _change(self, job: Job, node: int, workers: int) -> None:
-        extra = self._extra.setdefault(node, [0, 0, 0])
-        for kind, amount in enumerate(job.request.amounts):
-            extra[kind] += amount * workers
-        if not self._shape.eligible[node]:
+    def _change(self, job: Job, node: int, workers: int, end: int) -> None:
+        """So many of a job's workers leave a node, where they would have been until that row."""
+        if not workers or not self._shape.eligible[node]:
             return
         if node not in self._free:
-            self._free[node] = self._board.room.free[SOON : self._end, node].min(axis=0).tolist()
+            self._free[node] = self._board.room.free[SOON : self._end, node].copy()
+        self._free[node][: end - SOON] += np.array(job.request.amounts) * workers
         before = int(self.slots[node])
-        free, fits = self._free[node], 1 << 20
+        free, fits = self._free[node].min(axis=0).tolist(), 1 << 20
         for kind, amount in enumerate(self._shape.amounts):
             if amount:
-                fits = min(fits, max(0, (free[kind] + extra[kind]) // amount))
+                fits = min(fits, max(0, free[kind] // amount))
         self.slots[node] = fits
         self._total += fits - before
 
