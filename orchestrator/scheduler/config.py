@@ -16,18 +16,26 @@ class Policy(StrEnum):
     DEADLINE = "deadline"
 
 
+class QueueOrder(StrEnum):
+    """Who comes first within a queue, under fair share."""
+
+    SUBMISSION = "submission"  # aged by priority
+    SERVICE = "service"  # who has had least, in levels: as Policy.SERVICE
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """Defaults are meant to be left alone.
 
     Attributes:
+        queue_order: within each queue (`FAIR`); the other policies have orders of their own.
         ageing: seconds of waiting that are worth as much as one point of priority.
         preemption: jobs may be stopped for others; taking loans back is not stopping.
         protect_restarts: a job runs for at least this many times its restart cost before it is stopped, so
             restarts waste at most 1 / (1 + protect_restarts) of the cluster.
         reservations_max: jobs at the head of the queue that are promised a start.
         resize_every: seconds between two changes of a job's size that nobody but the job gains by.
-        service_levels: unit-seconds at which a job falls to the next level (`SERVICE`, `ELASTIC`).
+        service_levels: unit-seconds at which a job falls to the next level, where the order is by service.
         promote_after: seconds of waiting after which a job goes first, whatever it has had.
         patience: the deadline of a job that has none, in seconds from its submission (`DEADLINE`).
         scale_nodes: nodes are added and removed.
@@ -39,6 +47,7 @@ class Config:
     """
 
     policy: Policy = Policy.PRIORITY
+    queue_order: QueueOrder = QueueOrder.SUBMISSION
     ageing: float = 3600.0
     preemption: bool = True
     protect_restarts: float = 10.0
@@ -53,3 +62,10 @@ class Config:
     launch_forget: float = 3600.0
     idle_seconds: float = 300.0
     launches_max: int = 16
+
+    @property
+    def by_service(self) -> bool:
+        """Whether it matters what jobs have had so far."""
+        if self.policy is Policy.FAIR:
+            return self.queue_order is QueueOrder.SERVICE
+        return self.policy in (Policy.SERVICE, Policy.ELASTIC)

@@ -41,11 +41,11 @@ class Keys(dict[str, Key]):
 def key_of(board: Board) -> Callable[[Job], Key]:
     """Where a job stands, by the policy."""
     ageing, seed = board.config.ageing, board.snapshot.seed
-    rank = {
-        Policy.SERVICE: _by_service,
-        Policy.ELASTIC: _by_service,
-        Policy.DEADLINE: _by_deadline,
-    }.get(board.config.policy)
+    rank: Callable[[Board, Job], tuple[int, float]] | None = None
+    if board.config.by_service:
+        rank = _by_service
+    elif board.config.policy is Policy.DEADLINE:
+        rank = _by_deadline
     if rank is None:
         return lambda job: (0, job.submitted_at - ageing * job.priority, _lot(seed, job.id), job.id)
 
@@ -99,7 +99,7 @@ def level_at(board: Board, job: Job, served: float) -> int:
 def promote(board: Board) -> None:
     """Jobs that waited too long go first, until they have had a level's worth more."""
     config = board.config
-    if config.policy not in (Policy.SERVICE, Policy.ELASTIC):
+    if not config.by_service:
         board.promoted = {}
         return
     worth = config.service_levels[0] if config.service_levels else 3600.0

@@ -19,10 +19,10 @@ class Victims:
         self._board, self._keys = board, keys
         self._sorted: list[Worker] | None = None
         self._lenders: list[Worker] | None = None
-        self._priorities: dict[str, int] | None = None
+        self._first_to_go: dict[str, Job] | None = None
         self._by_queue: list[Worker] = []
         self._borrowing: set[str] = set()
-        self._answers: dict[tuple[str, int, bool], list[Worker]] = {}
+        self._answers: dict[tuple[str, object, bool], list[Worker]] = {}
         self._asked_at = -1
         self._changes = -1  # of the ledger, when they were sorted
 
@@ -38,7 +38,7 @@ class Victims:
         """Jobs of one rank have the same victims, or fewer as the plan goes on."""
         policy = self._board.config.policy
         if policy is Policy.FAIR:
-            return job.queue, job.priority, self._board.ledger.within_quota(job)
+            return job.queue, self._standing(job), self._board.ledger.within_quota(job)
         return job.priority if policy is Policy.PRIORITY else None
 
     def code(self, job: Job, victim: Job) -> Code:
@@ -46,7 +46,11 @@ class Victims:
         policy = self._board.config.policy
         if policy is Policy.FAIR and job.queue != victim.queue:
             return Code.RECLAIM
-        return Code.SERVICE if policy in (Policy.SERVICE, Policy.ELASTIC) else Code.PRIORITY
+        return Code.SERVICE if self._board.config.by_service else Code.PRIORITY
+
+    def _standing(self, job: Job) -> object:
+        """What decides who of its own queue gives way to it, or fewer to those who come later."""
+        return self._keys[job.id][:1] if self._board.config.by_service else job.priority
 
     def of(self, job: Job) -> Iterator[Worker]:
         """Those who may be stopped for a job, the first to go first."""
@@ -57,7 +61,8 @@ class Victims:
             ledger = board.ledger
             if self._asked_at != ledger.changes:
                 self._asked_at, self._answers = ledger.changes, {}
-            key = (job.queue, job.priority, ledger.within_quota(job))
+            exact = self._keys[job.id] if board.config.by_service else job.priority
+            key = (job.queue, exact, ledger.within_quota(job))
             if key not in self._answers:
                 self._answers[key] = list(self._for_queue(job))
             return iter(self._answers[key])
@@ -82,18 +87,25 @@ class Victims:
     def _ordered(self) -> list[Worker]:
         if self._sorted is None:
             workers = [worker for worker in self._board.at_work.values() if _can_stop(worker)]
-            if self._board.config.policy in (Policy.SERVICE, Policy.ELASTIC):
+            if self._board.config.by_service:
                 workers.sort(key=lambda worker: self._keys[worker.job.id], reverse=True)
             else:
                 workers.sort(key=_newest_of_the_lowest)
             self._sorted = workers
         return self._sorted
 
-    def _lowest(self) -> dict[str, int]:
-        """The lowest priority that is at work, by queue."""
-        if self._priorities is None:
-            self._priorities = {worker.job.queue: worker.job.priority for worker in reversed(self._ordered())}
-        return self._priorities
+    def _last(self) -> dict[str, Job]:
+        """By queue, the job at work that gives way first."""
+        if self._first_to_go is None:
+            self._first_to_go = {worker.job.queue: worker.job for worker in reversed(self._ordered())}
+        return self._first_to_go
+
+    def _own_queue(self, job: Job) -> Callable[[Job], bool]:
+        """Whether a job at work in the same queue gives way."""
+        if self._board.config.by_service:
+            keys, key = self._keys, self._keys[job.id]
+            return lambda other: keys[other.id] > key
+        return lambda other: other.priority < job.priority
 
     def _borrowing_first(self) -> list[Worker]:
         ledger = self._board.ledger
@@ -110,13 +122,14 @@ class Victims:
         within = ledger.within_quota(job)
         workers = self._borrowing_first()
         others = self._borrowing - {job.queue} if within else set()
-        if not others and job.priority <= self._lowest().get(job.queue, job.priority):
+        gives_way_to_own = self._own_queue(job)
+        if not others and not gives_way_to_own(self._last().get(job.queue, job)):
             return
         used: dict[str, Amounts] = dict(ledger.used)
         for worker in workers:
             queue = worker.job.queue
             if queue == job.queue:
-                gives_way = worker.job.priority < job.priority
+                gives_way = gives_way_to_own(worker.job)
             else:
                 gives_way = queue in others and ledger.borrows(queue, used[queue])
             if gives_way:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from orchestrator.scheduler.board import Board, Worker
-from orchestrator.scheduler.config import Policy
 from orchestrator.scheduler.order import level_at
 from orchestrator.scheduler.snapshot import JobState
 from orchestrator.scheduler.timeline import service
@@ -14,7 +13,7 @@ def next_wake(board: Board) -> float | None:
     wakes = list(board.wakes)
     config = board.config
     waiting = [board.pending[id] for id in board.explain]
-    if config.policy in (Policy.SERVICE, Policy.ELASTIC) and waiting:
+    if config.by_service and waiting:
         wakes += [at for worker in board.at_work.values() if (at := _falls_at(board, worker)) is not None]
         wakes += [
             max(job.last_change_at, job.submitted_at) + config.promote_after

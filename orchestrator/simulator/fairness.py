@@ -11,6 +11,9 @@ from orchestrator.simulator.setting import Setting, gpus
 from orchestrator.simulator.simulation import Simulation
 from orchestrator.simulator.trace import TraceJob
 
+#: Of jobs that wait in a queue of its own so many are looked at: backfill reaches no further.
+_DEPTH = 100
+
 
 def equal_shares(jobs: Sequence[TraceJob], total: int) -> dict[str, int]:
     """GPUs by queue: the same for all; what is left over goes to the first ones."""
@@ -67,7 +70,7 @@ def alone(
             replace(setting.nodes[0], id=f"own-{number:04}", capacity=gpus(size))
             for number, size in enumerate(sizes)
         )
-        own = replace(setting, nodes=nodes, types=(), queues=(Queue(id=queue),))
+        own = replace(setting, nodes=nodes, types=(), queues=(Queue(id=queue),), depth=_DEPTH)
         simulation = Simulation(
             own, [job for job in jobs if job.queue == queue], Config(policy=Policy.PRIORITY)
         )

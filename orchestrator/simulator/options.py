@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
 from typing import Any
 
 from orchestrator.scheduler import Config
@@ -66,6 +67,8 @@ def parse(settings: Iterable[str], options: Options | None = None) -> Options:
 
 def _value(default: object, text: str, where: str) -> Any:
     try:
+        if isinstance(default, StrEnum):
+            return type(default)(text)
         if isinstance(default, bool):
             return {"true": True, "false": False}[text.lower()]
         if isinstance(default, tuple):
@@ -74,7 +77,9 @@ def _value(default: object, text: str, where: str) -> Any:
     except (KeyError, ValueError):
         kind = {bool: "true or false", tuple: "numbers with commas between", int: "a whole number"}
         words = kind.get(type(default), "a number")
-        fix = f"write {words}" + ("" if isinstance(default, bool) else " from 0")
+        if isinstance(default, StrEnum):
+            words = " or ".join(type(default))
+        fix = f"write {words}" + ("" if isinstance(default, bool | StrEnum) else " from 0")
         raise InputError(f"{text!r} is no value for it", where=where, fix=fix) from None
 
 

@@ -52,6 +52,7 @@ class Setting:
         types: of nodes that the scheduler may add.
         round_seconds: what is submitted and what ends is noticed at multiples of this; at once for 0. What
             becomes of orders, and what goes wrong, is noticed at once in any case.
+        depth: of the jobs that wait, the scheduler is shown the first so many; all if None.
     """
 
     nodes: tuple[Node, ...]
@@ -60,6 +61,7 @@ class Setting:
     costs: Costs = field(default_factory=Costs)
     faults: Faults = field(default_factory=Faults)
     round_seconds: float = 0.0
+    depth: int | None = None
     seed: int = 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from math import ceil, inf
 
 from orchestrator.scheduler import Config, Snapshot, plan, recheck
@@ -10,6 +11,7 @@ from orchestrator.scheduler.actions import AddNodes, DrainNode, Preempt, Reject,
 from orchestrator.scheduler.snapshot import (
     NOTHING_REMEMBERED,
     Allocation,
+    Job,
     JobState,
     Placement,
     Reservation,
@@ -50,7 +52,7 @@ class Simulation:
         self._live: dict[str, Life] = {}
         self._at_work: dict[str, Life] = {}  # those that hold anything, and what
         self._held: dict[str, list[Allocation]] = {}
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, Life] = {}
         self._stretchable = 0
         self._ground = Ground(setting.nodes, setting.types)
         self._agenda = Agenda()
@@ -90,7 +92,7 @@ class Simulation:
         self._next += 1
         life = submitted(trace, self.setting.costs)
         self.lives[trace.id] = self._live[trace.id] = life
-        self._waiting.add(trace.id)
+        self._waiting[trace.id] = life
         self._stretchable += trace.max_workers > trace.min_workers
         self._look(at_once=False)
 
@@ -125,7 +127,7 @@ class Simulation:
         self._look(at_once=False)
 
     def _forget(self, life: Life) -> None:
-        self._waiting.discard(life.job.id)
+        self._waiting.pop(life.job.id, None)
         self._note(life)
         del self._live[life.job.id]
         self._stretchable -= life.trace.max_workers > life.trace.min_workers
@@ -157,7 +159,7 @@ class Simulation:
     def _if_stopped(self, life: Life) -> None:
         if life.job.state is JobState.STOPPING and not life.leaving:
             life.stopped(self.now)
-            self._waiting.add(life.job.id)
+            self._waiting[life.job.id] = life
 
     def _lose(self, name: str) -> None:
         """A node is gone, and what was there. Those who can do with fewer workers go on."""
@@ -183,7 +185,7 @@ class Simulation:
             self._ground.give(life.leaving, self.now)
             life.break_down(self.now, self.setting.costs, nobody_left=not rest)
             self._note(life)
-            self._waiting.add(life.job.id)
+            self._waiting[life.job.id] = life
         self._look()
 
     def _threaten(self, name: str) -> None:
@@ -203,7 +205,7 @@ class Simulation:
         """What the scheduler sees now."""
         return Snapshot(
             now=self.now,
-            jobs=tuple([life.job for life in self._live.values()]),
+            jobs=self._shown(),
             nodes=self._ground.nodes,
             queues=self.setting.queues,
             allocations=tuple([one for held in self._held.values() for one in held]),
@@ -212,6 +214,13 @@ class Simulation:
             policy_state=self._policy_state,
             seed=self.setting.seed,
         )
+
+    def _shown(self) -> tuple[Job, ...]:
+        depth = self.setting.depth
+        if depth is None or len(self._waiting) <= depth:
+            return tuple([life.job for life in self._live.values()])
+        head = [life.job for life in islice(self._waiting.values(), depth)]
+        return (*[life.job for life in self._at_work.values()], *head)
 
     def _plan(self) -> None:
         self._plan_at = inf
@@ -253,7 +262,7 @@ class Simulation:
         self._ground.take(spots, self.now)
         self._ground.gang_started(life.job.id)
         life.start(self.now, spots, self.setting.costs)
-        self._waiting.remove(life.job.id)
+        del self._waiting[life.job.id]
         self._note(life)
         self._agenda.add(life.ends_at(), Ends(life.job.id, life.ticket))
 

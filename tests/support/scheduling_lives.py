@@ -9,6 +9,7 @@ from dataclasses import replace
 from random import Random
 
 from orchestrator.scheduler import Policy
+from orchestrator.scheduler.config import QueueOrder
 from orchestrator.scheduler.snapshot import Job, Node, NodeType, Within
 from tests.support.scheduling import QUEUES, REQUESTS, config
 from tests.support.tiny_cluster import TinyCluster, gpus
@@ -46,7 +47,7 @@ def _cluster(random: Random, policy: Policy) -> TinyCluster:
             )
             for number in range(random.randint(1, 5))
         ],
-        config(policy),
+        config(policy, queue_order=random.choice(list(QueueOrder))),
         QUEUES,
         delay=random.choice((0.0, 1.0, 20.0)),
         types=random.choice(((), types)),

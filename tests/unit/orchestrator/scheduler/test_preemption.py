@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.scheduler import Config, Policy, Snapshot, plan
 from orchestrator.scheduler.actions import Preempt, Resize, Start
+from orchestrator.scheduler.config import QueueOrder
 from orchestrator.scheduler.snapshot import Allocation, JobState, Queue
 from tests.support.scheduling import POLICIES, config, snapshots
 from tests.support.tiny_cluster import TinyCluster, gpus, job, node, on, running
@@ -184,6 +185,25 @@ def test_a_queue_takes_back_what_is_its_own_from_those_who_borrow():
     # Beyond its quota it waits like anybody else.
     more = moment(first, second, job("more", 5, queue="p"), allocations=allocations, queues=queues)
     assert stopped(plan(more, Config(policy=Policy.FAIR))) == []
+
+
+def test_within_a_queue_who_has_had_much_gives_way_if_that_is_its_order():
+    old, new = running(job("old", 8)), job("new", 8, submitted_at=50.0)
+    other = running(job("other", 8, queue="p"))
+    queues = (Queue(id="q", quota=gpus(8)), Queue(id="p", quota=gpus(8)))
+    snapshot = moment(
+        old,
+        other,
+        new,
+        nodes=(node("n"), node("m")),
+        allocations=(*on(old, n=8), *on(other, m=8)),
+        queues=queues,
+    )
+    fair = Config(policy=Policy.FAIR, service_levels=(800.0,))
+    assert stopped(plan(snapshot, fair)) == []
+    found = plan(snapshot, replace(fair, queue_order=QueueOrder.SERVICE))
+    assert stopped(found) == ["old"]
+    assert [a.reason.code for a in found.actions if isinstance(a, Preempt)] == ["service"]
 
 
 def test_a_queue_within_its_quota_keeps_what_it_has():
