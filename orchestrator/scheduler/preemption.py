@@ -103,7 +103,10 @@ class _Search:
 
     def __init__(self, board: Board, job: Job, shape: Shape, end: int) -> None:
         self._board, self._job, self._shape, self._end = board, job, shape, end
-        self._free: dict[int, Ints] = {}  # (rows, kinds), of nodes on which somebody gives up something
+        # Of nodes on which somebody gives up something: what is free in all rows; and (rows, kinds), with
+        # what is given up for some of the rows alone.
+        self._least: dict[int, list[int]] = {}
+        self._early: dict[int, Ints] = {}
         self.slots: Ints = board.room.window(shape, SOON, end).copy()
         self._total = int(self.slots.sum())
         self._loans: list[tuple[Worker, int]] = []  # a worker process each: whose, and where
@@ -186,14 +189,24 @@ class _Search:
         """So many of a job's workers leave a node, where they would have been until that row."""
         if not workers or not self._shape.eligible[node]:
             return
-        if node not in self._free:
-            self._free[node] = self._board.room.free[SOON : self._end, node].copy()
-        self._free[node][: end - SOON] += np.array(job.request.amounts) * workers
-        before = int(self.slots[node])
-        free, fits = self._free[node].min(axis=0).tolist(), 1 << 20
+        if node not in self._least:
+            self._least[node] = self._board.room.free[SOON : self._end, node].min(axis=0).tolist()
+        least = self._least[node]
+        if end >= self._end:
+            for kind, amount in enumerate(job.request.amounts):
+                least[kind] += amount * workers
+        else:
+            if node not in self._early:
+                self._early[node] = self._board.room.free[SOON : self._end, node].copy()
+            early = self._early[node]
+            before_all = early.min(axis=0)
+            early[: end - SOON] += np.array(job.request.amounts) * workers
+            for kind, more in enumerate((early.min(axis=0) - before_all).tolist()):
+                least[kind] += more
+        before, fits = int(self.slots[node]), 1 << 20
         for kind, amount in enumerate(self._shape.amounts):
             if amount:
-                fits = min(fits, max(0, free[kind] // amount))
+                fits = min(fits, max(0, least[kind] // amount))
         self.slots[node] = fits
         self._total += fits - before
 
