@@ -177,11 +177,14 @@ class Board:
     ) -> None:
         """Decided: this room is for it, from that row on; start_at: when it can be used, if later."""
         shape, start = self.room.shape(job), self.room.times[first]
+        before = self.reserved.get(job.id)
+        since = before.since if before is not None and before.firm >= firm else None
         reservation = Reservation(
             job=job.id,
             places=self.placement(spots),
             start_at=start if start_at is None else start_at,
             firm=firm,
+            since=self.now if since is None else since,
         )
         end = self.cut_end(first, job)
         self.room.take(shape, spots, first, end)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,7 +18,7 @@ T = TypeVar("T", Snapshot, Plan, Config)
 
 def to_json(value: Snapshot | Plan | Config) -> bytes:
     """One line of UTF-8."""
-    return _adapter(type(value)).dump_json(value)
+    return _adapter(cast(Hashable, type(value))).dump_json(value)
 
 
 def from_json(kind: type[T], text: bytes | str) -> T:
@@ -27,7 +28,7 @@ def from_json(kind: type[T], text: bytes | str) -> T:
         InputError: it is something else.
     """
     try:
-        value: T = _adapter(kind).validate_json(text)
+        value: T = _adapter(cast(Hashable, kind)).validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -40,5 +41,5 @@ def from_json(kind: type[T], text: bytes | str) -> T:
 
 
 @cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
-    return TypeAdapter(kind)
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(cast(type, kind))

@@ -64,6 +64,11 @@ class Config:
     launches_max: int = 16
 
     @property
+    def promotes(self) -> bool:
+        """Whether jobs that waited too long go first."""
+        return self.policy is Policy.FAIR or self.by_service
+
+    @property
     def by_service(self) -> bool:
         """Whether it matters what jobs have had so far."""
         if self.policy is Policy.FAIR:

@@ -15,7 +15,7 @@ import numpy as np
 from orchestrator.scheduler.actions import AddNodes, DrainNode
 from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.placement import choose
-from orchestrator.scheduler.reasons import Code, Reason
+from orchestrator.scheduler.reasons import Code, Fact, Reason
 from orchestrator.scheduler.room import SOON, Shape, Spots
 from orchestrator.scheduler.snapshot import Job, Market, Node, NodeState, NodeType, Within
 
@@ -105,7 +105,7 @@ def _best_offer(board: Board, job: Job, added: list[AddNodes]) -> _Offer | None:
         until, failures, id = min(refused)
         board.wakes.append(until)
         if job.id not in board.promises and not board.kept.get(job.id):
-            facts = {"type": id, "failures": failures, "until": until}
+            facts: dict[str, Fact] = {"type": id, "failures": failures, "until": until}
             board.explain[job.id] = Reason(code=Code.NODES_REFUSED, facts=facts)
     return None
 

@@ -47,7 +47,13 @@ def key_of(board: Board) -> Callable[[Job], Key]:
     elif board.config.policy is Policy.DEADLINE:
         rank = _by_deadline
     if rank is None:
-        return lambda job: (0, job.submitted_at - ageing * job.priority, _lot(seed, job.id), job.id)
+        first = board.promoted
+        return lambda job: (
+            -1 if first and level_of(board, job) == -1 else 0,
+            job.submitted_at - ageing * job.priority,
+            _lot(seed, job.id),
+            job.id,
+        )
 
     def key(job: Job) -> Key:
         level, when = rank(board, job)
@@ -61,6 +67,12 @@ def in_order(board: Board, jobs: list[Job], keys: dict[str, Key]) -> Iterator[Jo
     if board.config.policy is not Policy.FAIR:
         yield from jobs
         return
+    if (
+        board.promoted
+    ):  # whatever their queues use: a gang beyond its queue's quota waits long enough as it is
+        first = [job for job in jobs if keys[job.id][0] == -1]
+        yield from first
+        jobs = jobs[len(first) :]
     by_queue: dict[str, list[Job]] = {}
     for job in reversed(jobs):
         by_queue.setdefault(job.queue, []).append(job)
@@ -99,7 +111,7 @@ def level_at(board: Board, job: Job, served: float) -> int:
 def promote(board: Board) -> None:
     """Jobs that waited too long go first, until they have had a level's worth more."""
     config = board.config
-    if not config.by_service:
+    if not config.promotes:
         board.promoted = {}
         return
     worth = config.service_levels[0] if config.service_levels else 3600.0

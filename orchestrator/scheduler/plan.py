@@ -37,10 +37,10 @@ def plan(snapshot: Snapshot, config: Config | None = None) -> Plan:
     key = key_of(board)
     keys = Keys(snapshot.jobs, key)
     queue = sorted(board.pending.values(), key=keys.of)
-    # 2 Workers leave nodes that go away.
-    evacuate(board)
-    # 3 What was promised: who others make room for starts as soon as they have; others keep their times.
+    # 2 Who others make room for starts as soon as they have.
     claim(board, queue)
+    # 3 Workers leave nodes that go away. What else was promised is laid out.
+    evacuate(board)
     keep(board, queue)
     # 4 Everybody's turn: start, or have others make room, or be promised a time, or wait.
     victims = Victims(board, keys)
@@ -67,9 +67,11 @@ def _actions(board: Board, added: list[AddNodes], drained: list[DrainNode]) -> t
         Reject(job=id, version=board.pending[id].version, reason=reason)
         for id, reason in board.rejects.items()
     ]
+    moved = sorted(
+        (worker for worker in board.at_work.values() if worker.moved), key=lambda worker: worker.job.id
+    )
     smaller, larger = (
-        [_resize(board, worker) for worker in board.at_work.values() if worker.moved and worker.grew is grew]
-        for grew in (False, True)
+        [_resize(board, worker) for worker in moved if worker.grew is grew] for grew in (False, True)
     )
     starts = [
         Start(job=id, version=worker.job.version, placement=board.placement(worker.spots))

@@ -19,10 +19,11 @@ def claim(board: Board, order: Iterable[Job]) -> None:
     """Firm promises come before everything else: others were told to go for them.
 
     Such a job starts when its room is free, and waits while somebody is leaving it. If neither is so, a node
-    is gone
-    or somebody did not leave, and the promise is void: the job takes its turn like anybody else.
+    is gone or somebody did not leave, and the promise is void: the job takes its turn like anybody else.
     """
     firm = [job for job in order if job.id in board.reserved and board.reserved[job.id].firm]
+    # The first to leave do so for the first who was promised: nobody later takes that and has him wait.
+    firm.sort(key=lambda job: board.reserved[job.id].since or 0.0)
     for job in firm:
         spots = board.spots(board.reserved[job.id].places)
         fits = spots is not None and sum(spots.values()) == job.min_workers and not board.misfit(job)

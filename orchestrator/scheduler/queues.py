@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from orchestrator.scheduler.reasons import Code, Reason
+from orchestrator.scheduler.reasons import Code, Fact, Reason
 from orchestrator.scheduler.snapshot import KINDS, Job, Limit, Queue
 
 Amounts = tuple[int, int, int]
@@ -97,7 +97,7 @@ class Ledger:
         for limit, code in ((queue.limit, Code.OVER_QUEUE_LIMIT), (queue.user_limit, Code.OVER_USER_LIMIT)):
             kind = _exceeded(_NOTHING, need, limit)
             if kind is not None:
-                facts = {"queue": job.queue, "kind": KINDS[kind], "needed": need[kind]}
+                facts: dict[str, Fact] = {"queue": job.queue, "kind": KINDS[kind], "needed": need[kind]}
                 return Reason(code=code, facts={**facts, "limit": limit.amounts[kind] or 0})
         return None
 
@@ -113,7 +113,7 @@ class Ledger:
         used = self.used.get(job.queue, _NOTHING)
         kind = _exceeded(used, need, queue.limit)
         if kind is not None:
-            facts = {"queue": job.queue, "kind": KINDS[kind], "used": used[kind]}
+            facts: dict[str, Fact] = {"queue": job.queue, "kind": KINDS[kind], "used": used[kind]}
             reason = Reason(code=Code.QUEUE_LIMIT, facts={**facts, "limit": queue.limit.amounts[kind] or 0})
             self._waiting[job.queue] = reason
             return reason

@@ -40,7 +40,7 @@ def hand_out(board: Board, keys: Mapping[str, Key]) -> None:
     if not any(worker.job.max_workers > worker.job.min_workers for worker in growing):
         return
     if board.config.policy is Policy.ELASTIC:
-        _to_those_that_gain_most(board, growing)
+        _to_those_that_gain_most(board, sorted(growing, key=lambda worker: worker.job.id))
         return
     if board.config.policy is Policy.FAIR:
         shares = {queue: board.ledger.share(queue) for queue in {w.job.queue for w in growing}}

@@ -241,12 +241,15 @@ class Reservation:
         start_at: when it is expected to be free.
         firm: somebody was told to go for it, so that nobody else comes first. Others hold only against those
             who stand behind the job.
+        since: from when on the job was promised some room or other, or firmly, if this is firm; None if that
+            is not known.
     """
 
     job: str
     places: Placement
     start_at: float
     firm: bool = False
+    since: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

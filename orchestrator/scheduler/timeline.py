@@ -51,8 +51,13 @@ def service(job: Job, workers: int, now: float) -> float:
     return job.attained_service + (now - job.last_change_at) * job.units * workers
 
 
-def expected_end(job: Job, workers: int, now: float) -> tuple[float, bool]:
-    """When a job at work is over, and whether that is more than a guess. Counts on its minimum of workers."""
+def expected_end(job: Job, workers: int, now: float, promised: float = inf) -> tuple[float, bool]:
+    """When a job at work is over, and whether that is more than a guess. Counts on its minimum of workers.
+
+    Args:
+        promised: since when somebody has had a promise. Who started behind it was let in because the promise
+            stands even if he never ends: a guess that he does would let in the next, and so on for ever.
+    """
     if job.estimate is not None:
         pace = job.units * job.min_workers
         if pace > 0:
@@ -62,7 +67,7 @@ def expected_end(job: Job, workers: int, now: float) -> tuple[float, bool]:
         if left > 0:
             return now + left, True
     begun = job.started_at if job.started_at is not None else now
-    return now + max(_GUESS_SECONDS_MIN, now - begun), False
+    return (inf if begun > promised else now + max(_GUESS_SECONDS_MIN, now - begun)), False
 
 
 def holdings(snapshot: Snapshot, numbers: Mapping[str, int], *, ahead: bool) -> dict[str, Holding]:
@@ -86,12 +91,17 @@ def holdings(snapshot: Snapshot, numbers: Mapping[str, int], *, ahead: bool) -> 
         if allocation.workers > goes:
             spots = stay[job.id]
             spots[node] = spots.get(node, 0) + allocation.workers - goes
+    waiting = {job.id for job in snapshot.jobs if job.state is JobState.PENDING}
+    promised = min(
+        (r.since for r in snapshot.reservations if r.since is not None and not r.firm and r.job in waiting),
+        default=inf,
+    )
     found = {}
     for id, job in jobs.items():
         spots, end, known = stay[id], inf, True
         workers = sum(spots.values())
         if ahead:
-            end, known = expected_end(job, workers, snapshot.now)
+            end, known = expected_end(job, workers, snapshot.now, promised)
         lent = loan(spots, job.min_workers) if workers > job.min_workers else {}
         found[id] = Holding(job, spots, lent, leaving.get(id, {}), end, known)
     return found
@@ -125,11 +135,11 @@ def build(
     ends = (holding.end for holding in held)
     times = [now, now, *(_thinned({*ends, *etas, *others}, now) if ahead else ())]
     change = np.zeros((len(times) + 1, len(nodes), 3), dtype=np.int64)
-    for number, node in enumerate(nodes):
-        if node.state is NodeState.UP:
-            change[0, number] = node.capacity.amounts
-        elif node.state is NodeState.BOOTING and ahead and node.eta is not None:
-            change[_row(times, node.eta), number] = node.capacity.amounts
+    for number, machine in enumerate(nodes):
+        if machine.state is NodeState.UP:
+            change[0, number] = machine.capacity.amounts
+        elif machine.state is NodeState.BOOTING and ahead and machine.eta is not None:
+            change[_row(times, machine.eta), number] = machine.capacity.amounts
     requests, rows, where, counts, whose = [], [], [], [], []
     first_end = min(SOON + 1, len(times))
     for number, holding in enumerate(held):

@@ -62,10 +62,10 @@ class Victims:
             if self._asked_at != ledger.changes:
                 self._asked_at, self._answers = ledger.changes, {}
             exact = self._keys[job.id] if board.config.by_service else job.priority
-            key = (job.queue, exact, ledger.within_quota(job))
-            if key not in self._answers:
-                self._answers[key] = list(self._for_queue(job))
-            return iter(self._answers[key])
+            asked = (job.queue, exact, ledger.within_quota(job))
+            if asked not in self._answers:
+                self._answers[asked] = list(self._for_queue(job))
+            return iter(self._answers[asked])
         ordered = self._ordered()
         if policy is Policy.PRIORITY:
             return self._alive(ordered, lambda worker: worker.job.priority < job.priority)
@@ -107,6 +107,10 @@ class Victims:
             return lambda other: keys[other.id] > key
         return lambda other: other.priority < job.priority
 
+    def _goes_first(self, job: Job) -> bool:
+        """It waited too long, and has not had its due yet."""
+        return bool(self._board.promoted) and self._keys[job.id][0] == -1
+
     def _borrowing_first(self) -> list[Worker]:
         ledger = self._board.ledger
         if self._changes != ledger.changes:
@@ -132,6 +136,7 @@ class Victims:
                 gives_way = gives_way_to_own(worker.job)
             else:
                 gives_way = queue in others and ledger.borrows(queue, used[queue])
+                gives_way = gives_way and not self._goes_first(worker.job)
             if gives_way:
                 used[queue] = minus(used[queue], needs(worker.job, worker.count))
                 yield worker

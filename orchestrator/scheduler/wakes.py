@@ -13,8 +13,9 @@ def next_wake(board: Board) -> float | None:
     wakes = list(board.wakes)
     config = board.config
     waiting = [board.pending[id] for id in board.explain]
-    if config.by_service and waiting:
-        wakes += [at for worker in board.at_work.values() if (at := _falls_at(board, worker)) is not None]
+    if config.promotes and waiting:
+        if config.by_service:
+            wakes += [at for worker in board.at_work.values() if (at := _falls_at(board, worker)) is not None]
         wakes += [
             max(job.last_change_at, job.submitted_at) + config.promote_after
             for job in waiting

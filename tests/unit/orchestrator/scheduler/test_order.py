@@ -65,14 +65,14 @@ def test_the_earlier_deadline_comes_first_and_patience_is_one_too():
 
 
 @pytest.mark.parametrize("policy", list(Policy))
-@settings(max_examples=6, deadline=None)  # long lives: each takes seconds
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_nobody_waits_for_ever_though_others_never_stop_arriving(policy, data):
     """A gang that needs the whole cluster, of the least priority, while small jobs of high priority flood it.
 
-    Bounds, in seconds from its submission: PRIORITY, FAIR: the time that the others' priority is worth, and
-    the run time of what is ahead then. SERVICE, ELASTIC: promote_after and protection. DEADLINE: patience,
-    and the same.
+    Bounds, in seconds from its submission: PRIORITY: the time that the others' priority is worth, and the
+    run time of what is ahead then. FAIR, SERVICE, ELASTIC: promote_after and the same, or protection.
+    DEADLINE: patience, and the same.
     """
     config = Config(policy=policy, ageing=50.0, promote_after=400.0, patience=400.0, service_levels=(30.0,))
     cluster = TinyCluster([node("a", 4), node("b", 4)], config, (Q, Queue(id="p")), delay=1.0)
@@ -97,7 +97,7 @@ def test_nobody_waits_for_ever_though_others_never_stop_arriving(policy, data):
     submitted = cluster.now
     # What is ahead of it when its turn comes: what was submitted meanwhile, at 3 jobs of at most 4 workers
     # every 10 seconds, one after the other on the whole cluster.
-    turn = {Policy.PRIORITY: 50.0 * priority, Policy.FAIR: 50.0 * priority}.get(policy, 400.0)
+    turn = 50.0 * priority if policy is Policy.PRIORITY else 400.0
     ahead = (turn / 10.0 + 1) * 3 * run_time + 3 * run_time
     while not cluster.lives["patient"].starts:
         cluster.cycle()

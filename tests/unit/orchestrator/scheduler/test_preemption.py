@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from orchestrator.scheduler import Config, Policy, Snapshot, plan
 from orchestrator.scheduler.actions import Preempt, Resize, Start
 from orchestrator.scheduler.config import QueueOrder
-from orchestrator.scheduler.snapshot import Allocation, JobState, Queue
+from orchestrator.scheduler.snapshot import Allocation, JobState, NodeState, Queue
 from tests.support.scheduling import POLICIES, config, snapshots
 from tests.support.tiny_cluster import TinyCluster, gpus, job, node, on, running
 
@@ -45,7 +45,12 @@ def with_gone(snapshot, names, freed):
 def test_victims_suffice_and_none_of_them_can_be_spared(policy, snapshot, fields):
     waiting = [job.id for job in snapshot.jobs if job.state is JobState.PENDING]
     jobs = tuple(replace(j, **(fields if j.id in waiting else {}), estimate=None) for j in snapshot.jobs)
-    snapshot = replace(snapshot, jobs=jobs, node_types=())
+    # Who leaves a node that goes away takes room first, when there is some: without those.
+    stay = tuple(n for n in snapshot.nodes if n.state is not NodeState.DRAINING)
+    moving = {a.job for a in snapshot.allocations if a.node not in {n.id for n in stay}}
+    jobs = tuple(j for j in jobs if j.id not in moving)
+    allocations = tuple(a for a in snapshot.allocations if a.job not in moving)
+    snapshot = replace(snapshot, jobs=jobs, nodes=stay, allocations=allocations, node_types=())
     found = plan(snapshot, config(policy))
     stops = [a for a in found.actions if isinstance(a, Preempt) and a.for_job is not None]
     shrinks = [a for a in found.actions if isinstance(a, Resize) and a.for_job is not None]
