@@ -55,7 +55,7 @@ def expected_end(job: Job, workers: int, now: float, promised: float = inf) -> t
     """When a job at work is over, and whether that is more than a guess. Counts on its minimum of workers.
 
     Args:
-        promised: since when somebody has been the first that waits. Who started after that was let in as it did
+        promised: since when somebody has been the first that waits. Who started later was let in, as it did
             not matter if he never ends: a guess that he does would let in the next, and so on for ever.
     """
     if job.estimate is not None:
