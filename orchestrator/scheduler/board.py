@@ -95,6 +95,7 @@ class Board:
         self.admitted: set[str] = set(snapshot.policy_state.admitted)
         self.promoted: dict[str, float] = dict(snapshot.policy_state.promoted)
         self.first_blocked: str | None = None
+        self.head: str | None = None  # the first that is promised what nobody leaves for it
         self.considered = 0  # jobs for which a promise was sought
         self.wakes: list[float] = []
         self.somebody_leaves = any(holding.leaving for holding in held.values())  # so soon is not now
@@ -171,20 +172,19 @@ class Board:
         self.at_work[job.id] = Worker(job=job, spots=dict(spots), end=time, known=True, starts=True)
         self.ledger.add(job, sum(spots.values()))
         self.explain.pop(job.id, None)
+        self.head = None if self.head == job.id else self.head
 
     def promise(
         self, job: Job, spots: Spots, first: int, *, firm: bool = False, start_at: float | None = None
     ) -> None:
         """Decided: this room is for it, from that row on; start_at: when it can be used, if later."""
         shape, start = self.room.shape(job), self.room.times[first]
-        before = self.reserved.get(job.id)
-        since = before.since if before is not None and before.firm >= firm else None
         reservation = Reservation(
             job=job.id,
             places=self.placement(spots),
             start_at=start if start_at is None else start_at,
             firm=firm,
-            since=self.now if since is None else since,
+            since=self._since(job, firm),
         )
         end = self.cut_end(first, job)
         self.room.take(shape, spots, first, end)
@@ -196,6 +196,16 @@ class Board:
         else:
             amounts = needs(job, job.min_workers)
             self.promised_use[job.queue] = plus(self.promised_use.get(job.queue, (0, 0, 0)), amounts)
+
+    def _since(self, job: Job, firm: bool) -> float | None:
+        if not firm:
+            self.head = job.id if self.head is None else self.head
+            if self.head != job.id:
+                return None
+        before = self.reserved.get(job.id)
+        if before is None or before.firm is not firm or before.since is None:
+            return self.now
+        return before.since
 
     def lift(self, job: Job) -> Promise | None:
         """Take a promise back; what it was."""

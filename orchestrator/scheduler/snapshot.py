@@ -241,8 +241,8 @@ class Reservation:
         start_at: when it is expected to be free.
         firm: somebody was told to go for it, so that nobody else comes first. Others hold only against those
             who stand behind the job.
-        since: from when on the job was promised some room or other, or firmly, if this is firm; None if that
-            is not known.
+        since: of a firm one, when it was given. Of others only the first in the queue has it: from when on it
+            has been the first.
     """
 
     job: str

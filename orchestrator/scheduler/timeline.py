@@ -55,8 +55,8 @@ def expected_end(job: Job, workers: int, now: float, promised: float = inf) -> t
     """When a job at work is over, and whether that is more than a guess. Counts on its minimum of workers.
 
     Args:
-        promised: since when somebody has had a promise. Who started behind it was let in because the promise
-            stands even if he never ends: a guess that he does would let in the next, and so on for ever.
+        promised: since when somebody has been the first that waits. Who started later was let in, as it did
+            not matter if he never ends: a guess that he does would let in the next, and so on for ever.
     """
     if job.estimate is not None:
         pace = job.units * job.min_workers
@@ -91,11 +91,9 @@ def holdings(snapshot: Snapshot, numbers: Mapping[str, int], *, ahead: bool) -> 
         if allocation.workers > goes:
             spots = stay[job.id]
             spots[node] = spots.get(node, 0) + allocation.workers - goes
-    waiting = {job.id for job in snapshot.jobs if job.state is JobState.PENDING}
-    promised = min(
-        (r.since for r in snapshot.reservations if r.since is not None and not r.firm and r.job in waiting),
-        default=inf,
-    )
+    heads = {r.job: r.since for r in snapshot.reservations if r.since is not None and not r.firm}
+    waiting = (job.id for job in snapshot.jobs if job.state is JobState.PENDING and job.id in heads)
+    promised = min((heads[id] for id in waiting), default=inf)
     found = {}
     for id, job in jobs.items():
         spots, end, known = stay[id], inf, True

@@ -65,7 +65,7 @@ def test_the_earlier_deadline_comes_first_and_patience_is_one_too():
 
 
 @pytest.mark.parametrize("policy", list(Policy))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(data=st.data())
 def test_nobody_waits_for_ever_though_others_never_stop_arriving(policy, data):
     """A gang that needs the whole cluster, of the least priority, while small jobs of high priority flood it.
