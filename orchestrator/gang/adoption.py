@@ -142,7 +142,8 @@ def _member(memory: Memory, current: Membership | None, now: float) -> Member:
         since=now,
     )
     if current is None or memory.worker not in current.workers:
-        return member
+        leaves = current is not None and member.step is not None
+        return replace(member, stage=Stage.LEAVING, why="left out before") if leaves else member
     stage = Stage.FORMING
     for report in memory.events:
         if getattr(report, "generation", None) == current.generation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from statistics import median
@@ -64,15 +65,28 @@ def _compose(gang: Gang, now: float, why: str) -> Step:
         step=gang.step,
     )
     left = [m for m in gang.crew.values() if m.stage is not Stage.STARTING and m.id not in ids]
-    crew = {id: member for id, member in gang.crew.items() if member not in left}
+    kept = _keepers(gang, left)
+    gone = [member for member in left if member not in kept]
+    crew = {id: member for id, member in gang.crew.items() if member not in gone}
+    crew.update((m.id, replace(m, stage=Stage.LEAVING, why=m.why or why)) for m in kept)
     for member in chosen:
         cost = cost_of(gang, member)
         crew[member.id] = replace(member, stage=Stage.FORMING, costs=(), cost=cost)
     after = replace(
         gang, phase=Forming(since=now), crew=crew, membership=membership, saves={}, progress_at=now
     )
-    dismissals = tuple(Dismiss(worker=member.id, why=why) for member in left)
+    dismissals = tuple(Dismiss(worker=member.id, why=why) for member in gone)
     return after, (Form(membership=membership, why=why), *dismissals)
+
+
+def _keepers(gang: Gang, left: Sequence[Member]) -> list[Member]:
+    """Of those who are left out, who keeps the furthest state until the others are seen to have it.
+
+    One of the others may have died unseen, and with it the only copy. Only who stands at a boundary is kept:
+    in a generation that broke, somebody who is told nothing could go on in it.
+    """
+    furthest = max(map(_held, gang.holders), default=0)
+    return [m for m in left if m.stage in (Stage.PARKED, Stage.LEAVING) and _held(m) == furthest]
 
 
 def choose(gang: Gang, now: float) -> list[Member]:

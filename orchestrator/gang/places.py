@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.gang.commands import Dismiss
-from orchestrator.gang.states import Gang, Member, Stage
+from orchestrator.gang.states import Gang, Holding, Member, Stage, Training
 
 
 def leavers(gang: Gang) -> frozenset[str]:
@@ -38,14 +38,19 @@ def vacant(gang: Gang) -> tuple[str, ...]:
 
 
 def let_go(gang: Gang) -> tuple[Gang, tuple[Dismiss, ...]]:
-    """End workers that are to go and that nobody would miss: no members, and they hold no state."""
-    if gang.places is None:
-        return gang, ()
-    going = leavers(gang)
-    idle = [m for m in gang.crew.values() if m.id in going and not gang.is_member(m.id) and m.step is None]
-    for member in idle:
-        gang = gang.without(member.id)
-    return gang, tuple(Dismiss(worker=member.id, why="placed elsewhere") for member in idle)
+    """End workers that nobody would miss: those that are to go and hold no state, and those that kept one
+    for a generation that has it now."""
+    going = leavers(gang) if gang.places is not None else frozenset()
+    why = {m.id: "placed elsewhere" for m in gang.crew.values() if m.id in going and _is_idle(gang, m)}
+    if isinstance(gang.phase, (Training, Holding)):
+        why |= {m.id: m.why for m in gang.crew.values() if m.stage is Stage.LEAVING}
+    for worker in why:
+        gang = gang.without(worker)
+    return gang, tuple(Dismiss(worker=worker, why=text) for worker, text in why.items())
+
+
+def _is_idle(gang: Gang, member: Member) -> bool:
+    return not gang.is_member(member.id) and member.step is None
 
 
 def _in_order(gang: Gang) -> list[Member]:

@@ -56,6 +56,7 @@ class Stage(StrEnum):
     PARKED = "parked"  # stopped at a boundary
     BROKEN = "broken"  # lost a peer, or its store; keeps its state
     FINISHED = "finished"
+    LEAVING = "leaving"  # in no generation any more; keeps its state until the next one has it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ class Member:
         step: the step whose state it holds; None for none.
         heard: when it was heard of last, or got its place; None before.
         activity, since: what it was doing then, and from when on.
+        why: it leaves.
         costs: seconds of work for one virtual rank, in its latest steps of this generation.
         cost: the median of earlier ones.
     """
@@ -80,6 +82,7 @@ class Member:
     heard: float | None = None
     activity: Activity = Activity.STARTUP
     since: float = 0.0
+    why: str = ""
     costs: tuple[float, ...] = ()
     cost: float | None = None
 

@@ -159,7 +159,8 @@ def _move(world: World, trouble: Trouble) -> None:
 
 def _stop(world: World, trouble: Trouble) -> None:
     seconds = min(trouble.seconds, _LONG)
-    world.stop_by = world.clock.read() + seconds
+    by = world.clock.read() + seconds  # of several, the first counts
+    world.stop_by = by if world.stop_by is None else min(by, world.stop_by)
     world.wish(Stop(seconds=seconds))
 
 

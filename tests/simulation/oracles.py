@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.exit_codes import INTERRUPTED
 from orchestrator.gang import Gang, Outcome, Policy
-from orchestrator.gang.commands import Form
+from orchestrator.gang.commands import Dismiss, Form
 from orchestrator.supervisor import Happening
 from tests.simulation.meeting import Key
 from workers.protocol import Failed, Fault, Lost, Membership, Memory, StepDone, Vanished
@@ -56,6 +56,8 @@ class Oracles:
             self._step_done(what)
         elif isinstance(what, Form):
             self._form(what.membership)
+        elif isinstance(what, Dismiss):
+            self._dismiss(what.worker)
         elif isinstance(what, Vanished):
             self._vanished.add(what.worker)
             self._heard.setdefault(self._latest, []).append(self._generation)
@@ -78,14 +80,21 @@ class Oracles:
         self._generation = membership.generation
         self._issued.add((membership.generation, membership.store))
         self.generations += 1
+
+    def _dismiss(self, name: str) -> None:
+        """Nobody is let go who alone holds what was done, unless the others were seen to have it."""
         workers = self._world.crew.workers
-        draining = self._world.draining
-        able = [worker for worker in workers.values() if _is_well(worker) and worker.node not in draining]
-        best = max((worker.step or 0 for worker in able), default=0)
-        chosen = [workers[name].step or 0 for name in membership.workers if name in workers]
-        if self._known and best >= self._known > max(chosen, default=0):
-            text = f"step {self._known} is lost, and a worker that was left out holds {best}"
-            raise self.violation(text)
+        if name not in workers or self._formed[0] >= self._generation:
+            return
+        able = [each.name for each in workers.values() if self._is_able(each) and self._has_all(each)]
+        if able == [name]:
+            raise self.violation(f"step {self._known} is lost with {name}, which was let go")
+
+    def _has_all(self, worker: SimWorker) -> bool:
+        return self._known > 0 and (worker.step or 0) >= self._known
+
+    def _is_able(self, worker: SimWorker) -> bool:
+        return _is_well(worker) and worker.node not in self._world.draining
 
     def adopted(self, memories: Sequence[Memory]) -> None:
         """A new supervisor knows what those know who are alive."""
@@ -110,6 +119,13 @@ class Oracles:
             issued = (membership.generation, membership.store) in self._issued
             if issued and membership.generation > self._formed[0]:
                 self._formed = (membership.generation, step)
+                self._check_nothing_is_lost(step)
+
+    def _check_nothing_is_lost(self, step: int) -> None:
+        there = [each.name for each in self._world.crew.workers.values() if self._is_able(each)]
+        holders = [name for name in there if self._has_all(self._world.crew.workers[name])]
+        if step < self._known and holders:
+            raise self.violation(f"step {self._known} is lost: all go on from {step}, and {holders} hold it")
 
     def applied(self, worker: SimWorker, generation: int) -> None:
         """A worker has applied a step."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.gang import Ended, Gang, Policy, adopt
-from orchestrator.gang.commands import Announce, Command, Commit, Form, Hire
+from orchestrator.gang import Ended, Gang, Policy, adopt, handle
+from orchestrator.gang.commands import Announce, Command, Commit, Dismiss, Form, Hire
+from orchestrator.gang.events import Tick
 from orchestrator.gang.states import Forming, Gathering, Paused, Stage, Training
 from tests.support.events import FakeWorker
 from tests.support.gang_life import only, w
@@ -53,6 +54,15 @@ def test_one_that_has_not_met_yet_is_waited_for():
     assert isinstance(gang.phase, Forming)
     assert [member.stage for member in gang.members] == [Stage.FORMING, Stage.TRAINING]
     assert commands == []
+
+
+def test_who_was_left_out_and_not_let_go_yet_is_let_go_when_the_others_are_at_work():
+    c = FakeWorker(w(2))
+    left = replace(memory(c, c.ready(), c.formed(3, 7)), membership=replace(MEMBERSHIP, generation=3))
+    gang, _ = adopted(memory(A, *at_work(A, 8)), memory(B, *at_work(B, 8)), left)
+    assert gang.crew[w(2)].stage is Stage.LEAVING
+    _, commands = handle(gang, Tick(), 1000.1)
+    assert [command.worker for command in commands if isinstance(command, Dismiss)] == [w(2)]
 
 
 def test_who_died_with_the_supervisor_is_not_waited_for():

@@ -83,10 +83,11 @@ def test_fewer_workers_stop_at_a_boundary_and_the_rest_are_let_go():
     assert held(life.hear(Resize(workers=2))) == ("shrink", False, (w(0), w(1), w(2), w(3)))
     commands = life.parked(5)
     assert formed_by(commands) == (w(0), w(1))
-    let_go = [command for command in commands if isinstance(command, Dismiss)]
-    assert let_go == [Dismiss(worker=w(2), why="shrink"), Dismiss(worker=w(3), why="shrink")]
     assert none(commands, Hire)
-    life.formed(5)
+    assert none(commands, Dismiss), "they keep the state until the others are seen to have it"
+    assert none(life.hear(life[0].formed(1, 5)), Dismiss)
+    let_go = life.hear(life[1].formed(1, 5))
+    assert let_go == [Dismiss(worker=w(2), why="shrink"), Dismiss(worker=w(3), why="shrink")]
     assert life.hear(life[2].lost()) == [], "that they are gone is no news"
     assert isinstance(life.gang.phase, Training)
 
@@ -113,7 +114,33 @@ def test_a_drained_worker_goes_on_until_its_replacement_is_ready():
     assert held(life.ready(2)) == ("join", False, (w(0), w(1)))
     commands = life.parked(9)
     assert formed_by(commands) == (w(0), w(2))
-    assert only(commands, Dismiss).worker == w(1)
+    assert only(life.formed(9), Dismiss) == Dismiss(worker=w(1), why="join")
+
+
+def test_who_leaves_hands_the_state_on_if_those_who_stay_died_unseen():
+    life = training(2, step=4)
+    life.hear(Resize(workers=1))
+    assert formed_by(life.parked(5)) == (w(0),)
+    commands = life.hear(life[0].lost())
+    assert formed_by(commands) == (w(1),)
+    assert none(commands, Recall)
+    assert life.gang.crew[w(1)].step == 5
+
+
+def test_who_leaves_and_is_lost_is_not_missed():
+    life = training(3, step=4)
+    life.hear(Resize(workers=2))
+    life.parked(5)
+    assert life.hear(life[2].lost()) == []
+    assert life.formed(5) == []
+
+
+def test_who_is_left_out_of_a_generation_that_broke_is_let_go_at_once():
+    life = training(3, step=4)
+    life.hear(Resize(workers=1))
+    commands = life.hear(life[0].lost())
+    assert formed_by(commands) == (w(1),)
+    assert only(commands, Dismiss).worker == w(2)
 
 
 def test_without_a_replacement_it_is_let_go_shortly_before_the_deadline():
@@ -226,9 +253,8 @@ def test_a_resize_in_a_pause_is_made_when_it_is_over():
     life.hear(Pause())
     life.parked(5)
     assert life.hear(Resize(workers=1)) == []
-    commands = life.hear(Resume())
-    assert formed_by(commands) == (w(0),)
-    assert {command.worker for command in commands if isinstance(command, Dismiss)} == {w(1), w(2)}
+    assert formed_by(life.hear(Resume())) == (w(0),)
+    assert {each.worker for each in life.formed(5) if isinstance(each, Dismiss)} == {w(1), w(2)}
 
 
 def test_a_wish_that_needs_no_stop_is_kept_until_a_generation_is_at_work():

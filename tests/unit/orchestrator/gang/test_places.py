@@ -30,10 +30,8 @@ def test_who_comes_is_told_where_to():
 def test_the_workers_on_nodes_with_too_many_are_those_that_leave():
     life = training(4, step=4)
     assert only(life.hear(places(n1=1, n3=1)), Hold).why == "shrink"
-    commands = life.parked(5)
-    assert formed_by(commands) == (w(1), w(3))
-    assert {c.worker for c in commands if isinstance(c, Dismiss)} == {w(0), w(2)}
-    life.formed(5)
+    assert formed_by(life.parked(5)) == (w(1), w(3))
+    assert {c.worker for c in life.formed(5) if isinstance(c, Dismiss)} == {w(0), w(2)}
     assert life.wait(5) == []
 
 
@@ -44,9 +42,8 @@ def test_a_move_waits_for_those_who_come():
     assert none(life.wait(10), Hold)
     arrive(life, 2, "n5")
     assert isinstance(life.gang.phase, Holding)
-    commands = life.parked(9)
-    assert formed_by(commands) == (w(0), w(2))
-    assert only(commands, Dismiss).worker == w(1)
+    assert formed_by(life.parked(9)) == (w(0), w(2))
+    assert only(life.formed(9), Dismiss).worker == w(1)
 
 
 def test_all_can_move_and_the_state_goes_with_them():
