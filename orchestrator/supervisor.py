@@ -191,7 +191,7 @@ class Supervisor:
                 case Hire():
                     self.crew.hire(command.workers, command.avoid, command.nodes)
                 case Form():
-                    for worker in command.membership.workers:
+                    for worker in (*command.membership.workers, *command.keepers):
                         self.crew.tell(worker, command.membership)
                 case Hold():
                     for worker in command.workers:

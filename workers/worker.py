@@ -124,6 +124,8 @@ class Worker:
         while True:
             membership = self._orders.next_membership(after=generation)
             generation = membership.generation
+            if self._reporter.worker_id not in membership.workers:
+                continue  # left out: what it holds is kept until it is let go, or needed
             try:
                 self._engine.train(membership)
             except PeerLost as error:

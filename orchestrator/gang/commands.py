@@ -27,10 +27,16 @@ class Hire:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """Send this membership to all of its workers."""
+    """Send this membership to all of its workers.
+
+    Attributes:
+        keepers: those that are left out and keep the state until the members have it; they have to know of it
+            too, so that they do not go on in the generation before.
+    """
 
     membership: Membership
     why: str = ""
+    keepers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from statistics import median
@@ -48,6 +47,8 @@ def _recall(gang: Gang) -> Step:
 
 
 def _compose(gang: Gang, now: float, why: str) -> Step:
+    """Of those who are left out, who holds the furthest state keeps it until the others are seen to have it:
+    these may have died unseen, and with them the only copy."""
     chosen = choose(gang, now)
     ids = tuple(member.id for member in chosen)
     loads = loads_for([cost_of(gang, member) for member in chosen], gang.policy.virtual_ranks)
@@ -65,7 +66,8 @@ def _compose(gang: Gang, now: float, why: str) -> Step:
         step=gang.step,
     )
     left = [m for m in gang.crew.values() if m.stage is not Stage.STARTING and m.id not in ids]
-    kept = _keepers(gang, left)
+    furthest = max(map(_held, gang.holders), default=0)
+    kept = [member for member in left if _held(member) == furthest]
     gone = [member for member in left if member not in kept]
     crew = {id: member for id, member in gang.crew.items() if member not in gone}
     crew.update((m.id, replace(m, stage=Stage.LEAVING, why=m.why or why)) for m in kept)
@@ -76,17 +78,8 @@ def _compose(gang: Gang, now: float, why: str) -> Step:
         gang, phase=Forming(since=now), crew=crew, membership=membership, saves={}, progress_at=now
     )
     dismissals = tuple(Dismiss(worker=member.id, why=why) for member in gone)
-    return after, (Form(membership=membership, why=why), *dismissals)
-
-
-def _keepers(gang: Gang, left: Sequence[Member]) -> list[Member]:
-    """Of those who are left out, who keeps the furthest state until the others are seen to have it.
-
-    One of the others may have died unseen, and with it the only copy. Only who stands at a boundary is kept:
-    in a generation that broke, somebody who is told nothing could go on in it.
-    """
-    furthest = max(map(_held, gang.holders), default=0)
-    return [m for m in left if m.stage in (Stage.PARKED, Stage.LEAVING) and _held(m) == furthest]
+    keepers = tuple(member.id for member in kept)
+    return after, (Form(membership=membership, why=why, keepers=keepers), *dismissals)
 
 
 def choose(gang: Gang, now: float) -> list[Member]:

@@ -59,7 +59,7 @@ def test_survivors_go_on_without_the_dead_and_nobody_reads_a_checkpoint(
 def test_who_stands_by_takes_the_place_of_the_dead(
     lockstep: Lockstep, slow_job: BitsJob, calm: Result
 ) -> None:
-    slow_job.change(params={"pause": 4 * PAUSE})  # a standby is started once the job has been quiet a while
+    elastic(slow_job, pause=4 * PAUSE)  # a standby is started once the job has been quiet a while
     with running_elastic(lockstep, slow_job, 3) as running:
         running.wait_for(told("stands_by"), "a standby")
         dead = kill(running, 1)
@@ -90,6 +90,7 @@ def test_a_running_job_is_resized_paused_and_resumed(
     lockstep: Lockstep, slow_job: BitsJob, calm: Result
 ) -> None:
     on = lockstep.cluster
+    elastic(slow_job, pause=10 * PAUSE)  # so that five commands, one after another, find it at work
     with running_elastic(lockstep, slow_job, 1) as running:
         running.wait_for(step(10), "step 10")
         assert running.command("resize", "bits", 3, *on).returncode == 0

@@ -63,6 +63,8 @@ class Engine:
             assert worker.membership is not None
             self._membership = worker.membership
             generation = self._membership.generation
+            if worker.name not in self._membership.workers:
+                continue
             try:
                 yield from self._train()
             except PeerLost as error:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.support.bits_jobs import BitsJob
@@ -55,7 +57,7 @@ def elastic(job: BitsJob, **params: Any) -> BitsJob:
         stop={"steps": STEPS},
         checkpoint={"uri": "runs", "every": EVERY, "if_busy": "wait"},
         evaluate={"every": 50},
-        params={"pause": PAUSE, **params},
+        params={"pause": PAUSE, "hurry": str(_hurry(job)), **params},
     )
     return job
 
@@ -89,12 +91,32 @@ def kill(running: Running, *which: int, number: signal.Signals = signal.SIGKILL)
     return names
 
 
+def _hurry(job: BitsJob) -> Path:
+    return job.folder / "hurry"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slow(Running):
+    """A job that takes its time until its end is waited for.
+
+    Attributes:
+        hurry: the file that ends the pauses.
+    """
+
+    hurry: Path
+
+    def result(self) -> Result:
+        """Wait for the end; nothing happens to it any more, so it may come soon."""
+        self.hurry.touch()
+        return super().result()
+
+
 @contextmanager
-def running_elastic(lockstep: Lockstep, job: BitsJob, workers: int, *options: object):
+def running_elastic(lockstep: Lockstep, job: BitsJob, workers: int, *options: object) -> Iterator[Slow]:
     """Run a job; if the test breaks off, the job does not go on without anybody."""
     with lockstep.running(job.file, "--workers", workers, *options) as running:
         try:
-            yield running
+            yield Slow(**vars(running), hurry=_hurry(job))
         finally:
             if running.process.poll() is None:
                 running.command("cancel", "bits", *lockstep.cluster)

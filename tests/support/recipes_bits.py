@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import torch
@@ -14,6 +15,7 @@ from workers import Recipe
 class Bits(Recipe):
     width = 24
     pause = 0.0  # seconds that each pass takes longer: time for things to happen, without work
+    hurry = ""  # a file; as soon as there is one, all has happened
 
     def build_model(self):
         return nn.Sequential(
@@ -42,7 +44,8 @@ class Bits(Recipe):
 
     def loss(self, model, batch):
         inputs, labels = batch
-        time.sleep(self.pause)
+        if self.pause and not os.path.exists(self.hurry):
+            time.sleep(self.pause)
         logits = model(inputs)
         return F.cross_entropy(logits, labels), {"accuracy": (logits.argmax(1) == labels).float().mean()}
 

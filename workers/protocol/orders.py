@@ -23,6 +23,8 @@ class LeftOut(NamedTuple):
 class Membership:
     """One generation: who belongs to it, who hosts which virtual ranks, and where its members meet.
 
+    A worker that is told of one to which it does not belong keeps its state, and waits.
+
     Attributes:
         generation: counts up within a job; never used twice. A higher one ends all lower ones.
         workers: worker ids by DDP rank.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TypeVar
+
 import pytest
 import torch
 
 from tests.support.events import train_job
-from workers.protocol import Activity, Failed, Fault, Ready, TrainJob
+from workers.protocol import Activity, Event, Failed, Fault, Finished, Formed, Membership, Ready, TrainJob
 from workers.worker import Worker
 
 RECIPE = """
@@ -48,6 +51,20 @@ def worker(name: str | None, **params: object) -> Worker:
     return found
 
 
+E = TypeVar("E", bound=Event)
+
+
+def _next(worker: Worker, kind: type[E]) -> E:
+    """The first event of a kind; none of a failure before it."""
+    read = 0
+    while True:
+        for number, event in worker.outbox.read(read, timeout=30.0):
+            read = number
+            assert not isinstance(event, Failed), event
+            if isinstance(event, kind):
+                return event
+
+
 def test_a_standby_is_that_worker_from_when_it_gets_a_name():
     standby = worker(None)
     standby.wait_built()
@@ -79,3 +96,13 @@ def test_a_standby_that_cannot_be_built_says_so_to_whoever_waits_for_it():
     ((_, event),) = standby.outbox.read(0, timeout=30.0)
     assert isinstance(event, Failed)
     assert (event.worker, event.fault) == ("worker-7", Fault.USER)
+
+
+def test_one_that_is_left_out_of_a_generation_waits_for_one_that_needs_it():
+    alone = worker("worker-0")
+    ready = _next(alone, Ready)
+    others = Membership(generation=3, workers=("worker-1",), hosted=(tuple(range(8)),), store="nowhere:1")
+    alone.tell(others)
+    alone.tell(replace(others, generation=4, workers=("worker-0",), store=ready.store))
+    assert _next(alone, Formed).generation == 4
+    assert _next(alone, Finished).step == 3

@@ -135,12 +135,24 @@ def test_who_leaves_and_is_lost_is_not_missed():
     assert life.formed(5) == []
 
 
-def test_who_is_left_out_of_a_generation_that_broke_is_let_go_at_once():
+def test_who_is_left_out_of_a_generation_that_broke_is_told_and_keeps_the_state_too():
     life = training(3, step=4)
     life.hear(Resize(workers=1))
     commands = life.hear(life[0].lost())
     assert formed_by(commands) == (w(1),)
-    assert only(commands, Dismiss).worker == w(2)
+    assert only(commands, Form).keepers == (w(2),)
+    assert none(commands, Dismiss)
+    assert only(life.formed(4), Dismiss).worker == w(2)
+
+
+def test_who_is_left_out_and_is_behind_is_let_go_at_once():
+    life = training(2, step=4)
+    life.hear(Resize(workers=1))
+    life.step(5, 0)
+    life.broken(5, 0)
+    commands = life.wait(1)
+    assert formed_by(commands) == (w(0),)
+    assert only(commands, Dismiss).worker == w(1)
 
 
 def test_without_a_replacement_it_is_let_go_shortly_before_the_deadline():

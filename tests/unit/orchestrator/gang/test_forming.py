@@ -101,12 +101,20 @@ def test_who_is_chosen(case):
     assert "".join(each.id for each in choose(state, NOW)) == expected
 
 
-def test_who_is_left_out_is_let_go():
-    state = gang(member("a", 5), member("b", 5), member("c", 5), workers="abc", target=2)
+def test_who_is_left_out_and_is_behind_is_let_go():
+    state = gang(member("a", 5), member("b", 5), member("c", 4), workers="abc", target=2)
     after, (formed, dismissed) = form(state, NOW, "shrink")
     assert isinstance(formed, Form)
     assert dismissed == Dismiss(worker="c", why="shrink")
     assert list(after.crew) == ["a", "b"]
+
+
+def test_who_is_left_out_and_holds_the_state_keeps_it_for_the_others():
+    state = gang(member("a", 4), member("b", 5), member("c", 5), workers="abc", target=2)
+    after, (formed,) = form(state, NOW, "shrink")
+    assert isinstance(formed, Form)
+    assert formed.keepers == ("c",)
+    assert (after.crew["c"].stage, after.crew["c"].why) == (Stage.LEAVING, "shrink")
 
 
 def test_the_first_generation_waits_for_the_rest_only_where_nobody_holds_a_state():
