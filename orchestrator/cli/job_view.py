@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 from orchestrator.cli import format as fmt
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from orchestrator.cli.columns import Column, Columns, console_for
 
 _STYLES = {
     "queued": "yellow",
@@ -27,49 +24,43 @@ _WORKERS_MAX = 16
 
 def print_jobs(jobs: Sequence[Mapping[str, Any]], file: TextIO | None = None) -> None:
     """A table, a line for each job."""
-    from rich.console import Console
-
-    Console(file=file or sys.stdout, highlight=False).print(jobs_table(jobs, time.time()))
+    console_for(file).print(jobs_table(jobs, time.time()))
 
 
-def jobs_table(jobs: Sequence[Mapping[str, Any]], now: float) -> Table:
+def jobs_table(jobs: Sequence[Mapping[str, Any]], now: float) -> Columns:
     """Name, state, progress and what is to be said of each job."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="dim", expand=False)
-    for name in ("job", "id", "queue", "user"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("prio", justify="right")
-    table.add_column("state", no_wrap=True)
-    table.add_column("workers", justify="right", no_wrap=True)
-    table.add_column("step", justify="right", no_wrap=True)
-    table.add_column("loss", justify="right", no_wrap=True)
-    table.add_column("age", justify="right", no_wrap=True)
-    table.add_column("")  # what there is no room for is cut off here first
-    for job in jobs:
-        table.add_row(
-            Text(job["job"], style="bold"),
-            job["id"],
-            job["queue"],
-            job["user"],
-            str(job["priority"]),
-            Text(job["state"], style=_STYLES.get(job["state"], "")),
-            workers(job),
-            steps(job),
-            loss(job),
-            fmt.duration(max(0.0, (job["ended_at"] or now) - job["submitted_at"])),
-            Text(why(job), no_wrap=True, overflow="ellipsis"),
-        )
-    return table
+    def cells(of: Callable[[Mapping[str, Any]], object], style: str = "") -> list[Text]:
+        return [Text(str(of(job)), style=style) for job in jobs]
+
+    states = [Text(job["state"], style=_STYLES.get(job["state"], "")) for job in jobs]
+    return Columns(
+        [
+            Column(head="job", cells=cells(lambda job: job["job"], "bold")),
+            Column(head="id", cells=cells(lambda job: job["id"]), spare=4),
+            Column(head="queue", cells=cells(lambda job: job["queue"]), spare=1),
+            Column(head="user", cells=cells(lambda job: job["user"]), spare=2),
+            Column(head="prio", cells=cells(lambda job: job["priority"]), right=True, spare=3),
+            Column(head="state", cells=states),
+            Column(head="workers", cells=cells(workers), right=True),
+            Column(head="step", cells=cells(steps), right=True),
+            Column(head="loss", cells=cells(loss), right=True),
+            Column(head="age", cells=cells(lambda job: _age(job, now)), right=True),
+            Column(head="", cells=cells(why), rest=True),
+        ]
+    )
+
+
+def _age(job: Mapping[str, Any], now: float) -> str:
+    return fmt.duration(max(0.0, (job["ended_at"] or now) - job["submitted_at"]))
 
 
 def print_job(job: Mapping[str, Any], file: TextIO | None = None) -> None:
     """One job, with all that is known of it."""
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(file=file or sys.stdout, highlight=False)
+    console = console_for(file)
     style = _STYLES.get(job["state"], "")
     console.print(Text.assemble((job["job"], "bold"), "  ", (job["state"], style), f"  {job['id']}"))
     for label, value in _facts(job):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.cli.amounts import words
+from orchestrator.cli.columns import Column, Columns, console_for
 from orchestrator.cli.job_view import clock
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 Row = Mapping[str, Any]
 
@@ -20,7 +17,7 @@ def print_queues(queues: Sequence[Row]) -> None:
     _print(queues_table(queues))
 
 
-def queues_table(queues: Sequence[Row]) -> Table:
+def queues_table(queues: Sequence[Row]) -> Columns:
     """A line for each queue."""
     heads = ("queue", "weight", "quota", "limit", "each user", "in use", "running", "waiting")
     rows = [
@@ -36,7 +33,7 @@ def queues_table(queues: Sequence[Row]) -> Table:
         )
         for each in queues
     ]
-    return _table(heads, rows)
+    return _table(heads, rows, spare=("weight", "each user", "limit", "quota"))
 
 
 def print_nodes(nodes: Sequence[Row]) -> None:
@@ -44,7 +41,7 @@ def print_nodes(nodes: Sequence[Row]) -> None:
     _print(nodes_table(nodes))
 
 
-def nodes_table(nodes: Sequence[Row]) -> Table:
+def nodes_table(nodes: Sequence[Row]) -> Columns:
     """A line for each node."""
     rows = [
         (
@@ -57,7 +54,7 @@ def nodes_table(nodes: Sequence[Row]) -> Table:
         )
         for each in nodes
     ]
-    return _table(("node", "state", "zone", "has", "in use", "workers"), rows)
+    return _table(("node", "state", "zone", "has", "in use", "workers"), rows, spare=("zone", "has"))
 
 
 def print_tokens(tokens: Sequence[Row], now: float) -> None:
@@ -109,19 +106,26 @@ def _goodness(token: Row, now: float) -> str:
     return f"{'good until' if token['expires_at'] > now else 'expired'} {clock(token['expires_at'])}"
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    from rich.table import Table
+def _table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    spare: Sequence[str] = (),
+    rest: str | None = None,
+) -> Columns:
+    """Of columns that are spare, the first goes first where there is no room."""
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for head in heads:
-        table.add_column(head)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    return table
+    cells = list(zip(*rows, strict=True)) or [()] * len(heads)
+    places = {head: len(spare) - number for number, head in enumerate(spare)}
+    return Columns(
+        [
+            Column(
+                head=head, cells=[Text(cell) for cell in column], spare=places.get(head, 0), rest=head == rest
+            )
+            for head, column in zip(heads, cells, strict=True)
+        ]
+    )
 
 
-def _print(table: Table) -> None:
-    from rich.console import Console
-
-    Console(file=sys.stdout, highlight=False).print(table)
+def _print(table: Columns) -> None:
+    console_for().print(table)

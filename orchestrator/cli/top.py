@@ -35,11 +35,10 @@ def top(
             if as_json:
                 print_json(seen)
             else:
-                from rich.console import Console
-
+                from orchestrator.cli.columns import console_for
                 from orchestrator.cli.top_view import screen
 
-                Console(highlight=False).print(screen(seen, rows=len(seen["jobs"]) or 1))
+                console_for().print(screen(seen, rows=len(seen["jobs"]) or 1))
             return
         _live(client, every)
 
