@@ -100,6 +100,11 @@ class Job(Message):
     attempt: int = Field(description="How often it was started.")
     min_workers: int
     max_workers: int
+    cpus: float = Field(description="Of each worker; and")
+    gpus: float = Field(description="so many GPUs.")
+    service: float = Field(
+        description="GPU-seconds (CPU-seconds, if it has no GPUs) that it has had, as of its last change."
+    )
     explain: Explanation | None = Field(description="Why it waits; null if it does not.")
     outcome: dict[str, Any] | None = Field(description="How it ended: exit_code, fault, message.")
     bundle: str | None

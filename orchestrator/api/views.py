@@ -24,6 +24,7 @@ _EVENTS_OWN = frozenset({"number", "time", "job", "kind", "before", "after", "wh
 def job(record: JobRecord) -> models.Job:
     """A job, with what was last seen of it."""
     submission = record.submission
+    each: Mapping[str, Any] = submission.spec.get("workers") or {}
     seen = {key: value for key, value in (record.view or {}).items() if key not in _OURS}
     ours: dict[str, Any] = {
         "id": record.id,
@@ -41,6 +42,9 @@ def job(record: JobRecord) -> models.Job:
         "attempt": record.attempt,
         "min_workers": record.min_workers,
         "max_workers": record.max_workers,
+        "cpus": each.get("cpus", 1.0),
+        "gpus": each.get("gpus", 0.0),
+        "service": record.attained_service,
         "explain": explanation(record),
         "outcome": record.outcome and dict(record.outcome),
         "bundle": submission.bundle,

@@ -1,10 +1,9 @@
-"""`lockstep queue`, `token`, `node`, `audit`, `debug`: for whoever looks after a server."""
+"""`lockstep queue`, `token`, `node`, `audit`: for whoever looks after a server."""
 
 from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +14,6 @@ from orchestrator.cli.options import server as reach_server
 queue = typer.Typer(help="Queues of a server: list, set, delete.", no_args_is_help=True)
 token = typer.Typer(help="Tokens of a server: create, list, revoke.", no_args_is_help=True)
 node = typer.Typer(help="Nodes of a server's cluster: list, drain.", no_args_is_help=True)
-debug = typer.Typer(help="For whoever debugs a server.", no_args_is_help=True)
 
 _DAY_SECONDS = 86_400
 Amount = Annotated[list[str] | None, typer.Option(metavar="KIND=AMOUNT", help="Such as gpus=8 or cpus=64.")]
@@ -174,22 +172,6 @@ def audit(
     from orchestrator.cli.tables import print_audit
 
     print_audit(found)
-
-
-@debug.command()
-def snapshot(
-    file: Annotated[Path | None, typer.Option(help="Where to write it; stdout if left out.")] = None,
-    server: Server = None,
-) -> None:
-    """What a server's scheduler saw last, as JSON: it can be planned again elsewhere."""
-    import json
-
-    with reach_server(server) as client:
-        seen = json.dumps(client.wire.get("/v1/debug/snapshot"))
-    if file is None:
-        print(seen)
-    else:
-        file.write_text(seen + "\n")
 
 
 def _safe(name: str) -> str:

@@ -10,6 +10,7 @@ from orchestrator.cli import (
     administration,
     checkpoint,
     data,
+    debugging,
     jobs,
     listing,
     replay,
@@ -43,7 +44,7 @@ app.command()(simulate.simulate)
 app.add_typer(administration.queue, name="queue")
 app.add_typer(administration.token, name="token")
 app.add_typer(administration.node, name="node")
-app.add_typer(administration.debug, name="debug")
+app.add_typer(debugging.debug, name="debug")
 app.add_typer(data.app, name="data")
 app.add_typer(checkpoint.app, name="checkpoint")
 

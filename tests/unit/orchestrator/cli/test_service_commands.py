@@ -225,6 +225,20 @@ def test_a_server_is_looked_after_from_the_command_line(server, lockstep, monkey
     assert json.loads(lockstep("debug", "snapshot")[1]) == {"now": 1}
 
 
+def test_a_servers_history_can_be_simulated(server, lockstep, tmp_path):
+    file = str(tmp_path / "trace.csv")
+    code, _, err = lockstep("debug", "trace", file)
+    assert (code, "no job that ran is over yet" in err) == (2, True)
+    for name, seconds in (("short", 60.0), ("long", 600.0)):
+        id = server.submit(name)
+        server.move(id, JobState.STARTING, JobState.RUNNING)
+        server.move(id, JobState.DONE, attained_service=seconds)
+    assert lockstep("debug", "trace", file)[1] == f"2 jobs in {file}\n"
+    assert lockstep("simulate", file, "--nodes", "1", "--gpus-per-node", "8")[0] == 0
+    code, _, err = lockstep("debug", "trace", file)
+    assert (code, "File exists" in err) == (2, True), "nothing is overwritten"
+
+
 def test_the_first_token_comes_from_the_database_itself(lockstep, tmp_path):
     url = f"sqlite:///{tmp_path}/new.db"
     code, out, err = lockstep("token", "create", "--user", "root", "--role", "admin", "--database", url)
