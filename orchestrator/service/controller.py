@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
 #: Before the database is tried again.
 _AGAIN_SECONDS = 1.0
+#: A turn is followed by a rest of so many times what it took: the API, in the same process, needs CPU too.
+_REST_TIMES = 2
 #: Reasons that are written in one turn, at most.
 _EXPLAIN_MAX = 250
 
@@ -66,10 +68,9 @@ class Controller:
         """Loop until `stop`; whatever goes wrong, it goes on."""
         while not self._stopping.is_set():
             self._wake.clear()
-            pause = _LOOK_SECONDS
+            pause, more = _LOOK_SECONDS, False
             try:
-                if self.turn():
-                    continue
+                more = self.turn()
             except UnreachableError as error:
                 _log.warning("the database does not answer: %s", error)
                 pause = _AGAIN_SECONDS
@@ -78,8 +79,9 @@ class Controller:
                 _log.exception("a loop failed")
                 pause = _AGAIN_SECONDS
                 self._begin_anew(self._hearing.unheard)
-            self._stopping.wait(self.took[0])  # planning takes half of the time at most
-            self._wake.wait(pause)
+            self._stopping.wait(_REST_TIMES * self.took[0])
+            if not more:
+                self._wake.wait(pause)
 
     def now(self) -> float:
         """Seconds since the epoch."""
