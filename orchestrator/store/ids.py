@@ -11,7 +11,5 @@ ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 def new_id() -> str:
     """Ten random characters: 50 bits. Whoever stores it has the database refuse one that is there."""
-    bits = secrets.randbits(
-        5 * LENGTH
-    )  # at once: asking the system for each character takes ten times as long
+    bits = secrets.randbits(5 * LENGTH)  # at once: the system is slow to ask
     return "".join(ALPHABET[bits >> 5 * place & 31] for place in range(LENGTH))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.store.backends import BUSY_SECONDS_MAX, READERS_KEPT, READERS_MAX, Backend
@@ -75,7 +75,9 @@ class Postgresql(Backend):
 def _engine(url: URL, name: str, **pool: int) -> Engine:
     settings = {setting: value for setting, value in _CONNECTION.items() if setting not in url.query}
     try:
-        return create_engine(
+        from orchestrator.store.patience import PatientConnection
+
+        engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
             pool_timeout=BUSY_SECONDS_MAX,
@@ -90,6 +92,12 @@ def _engine(url: URL, name: str, **pool: int) -> Engine:
             where=name,
             fix="pip install 'lockstep[postgresql]'",
         ) from error
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: Any, arguments: Any, settings: Any) -> PatientConnection:
+        return PatientConnection.connect(*arguments, **settings)
+
+    return engine
 
 
 def _is_operational(error: DBAPIError) -> bool:

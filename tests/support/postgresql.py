@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import psycopg
 
 HOW_TO_INSTALL = "apt-get install -y --no-install-recommends postgresql"
@@ -64,6 +65,22 @@ class PostgresqlServer:
             except psycopg.OperationalError:
                 time.sleep(0.02)
         raise RuntimeError(f"PostgreSQL did not start:\n{(self.folder / 'out').read_text()}")
+
+    def freeze(self) -> None:
+        """All of it stands still, and keeps its connections, until `thaw`."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on as if nothing had been."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process is None:
+            raise RuntimeError("it does not run")
+        main = psutil.Process(self.process.pid)
+        main.send_signal(number)  # first: it makes no more children
+        for child in main.children(recursive=True):
+            child.send_signal(number)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it: SIGINT cuts all connections and tidies up; SIGQUIT does not tidy up."""
