@@ -20,6 +20,7 @@ from orchestrator.service.executor import ClusterNode, Executor, Heard, Order, R
 from orchestrator.service.hearing import Hearing
 from orchestrator.service.world import World
 from orchestrator.store.database import Database
+from orchestrator.store.lease import Deposed
 from orchestrator.store.records import JobRecord
 from workers.errors import UnreachableError
 
@@ -47,6 +48,7 @@ class Controller:
     Attributes:
         seen: what the scheduler saw last, and the nodes as they were.
         took: seconds of the latest loop, and of its plan.
+        deposed: set if another server has taken over.
     """
 
     def __init__(
@@ -63,14 +65,18 @@ class Controller:
         self._begin_anew(())
         self.seen: tuple[Snapshot | None, Sequence[ClusterNode]] = (None, ())
         self.took: tuple[float, float] = (0.0, 0.0)
+        self.deposed: Deposed | None = None
 
     def run(self) -> None:
-        """Loop until `stop`; whatever goes wrong, it goes on."""
+        """Loop until `stop`; whatever goes wrong, it goes on, unless another server has taken over."""
         while not self._stopping.is_set():
             self._wake.clear()
             pause, more = _LOOK_SECONDS, False
             try:
                 more = self.turn()
+            except Deposed as error:
+                self.deposed = error
+                return
             except UnreachableError as error:
                 _log.warning("the database does not answer: %s", error)
                 pause = _AGAIN_SECONDS

@@ -10,6 +10,7 @@ import fcntl
 import getpass
 import os
 import secrets
+import signal
 import sys
 import threading
 import time
@@ -63,8 +64,8 @@ def serve(options: Options) -> None:
     """Until SIGTERM or Ctrl-C; jobs go on.
 
     Raises:
-        InputError: an option is wrong, or another server has the folder or the port.
-        UnreachableError: the database or the cluster does not answer.
+        InputError: an option is wrong, or another server has the folder, the database or the port.
+        UnreachableError: the database or the cluster does not answer, or another server has taken over.
     """
     from orchestrator.api.app import create_app
     from orchestrator.api.binding import allowed_names, check_bind
@@ -77,7 +78,11 @@ def serve(options: Options) -> None:
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     where = options.listening
     config = read_settings(options.scheduler) if options.scheduler is not None else SchedulerConfig()
-    with _alone(state), Database(options.database or f"sqlite:///{state}/lockstep.db") as database:
+    with (
+        _alone(state),
+        Database(options.database or f"sqlite:///{state}/lockstep.db") as database,
+        database.served(),
+    ):
         with database.reading() as tx:
             tokens = len(tx.tokens.all())
         check_bind(where.host, tls=where.tls, behind_tls_proxy=where.behind_tls_proxy, tokens=tokens)
@@ -109,11 +114,13 @@ def serve(options: Options) -> None:
                     host(
                         app, where, listener, lambda: print(f"serving at {url}", file=sys.stderr, flush=True)
                     )
+                if controller.deposed is not None:
+                    raise controller.deposed
 
 
 @contextmanager
 def _alone(state: Path) -> Iterator[None]:
-    """Two servers on one database would each give orders."""
+    """Two servers would each write what is in there. See `Database.served` for what is elsewhere."""
     with (state / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -151,7 +158,7 @@ def _loop(
     executor = RayExecutor(launcher, logs)
     controller = Controller(database, executor, config=config)
     executor.begin(controller.wake)
-    thread = threading.Thread(target=controller.run, name="controller", daemon=True)
+    thread = threading.Thread(target=_work, args=(controller,), name="controller", daemon=True)
     thread.start()
     try:
         yield controller, executor
@@ -159,6 +166,13 @@ def _loop(
         controller.stop()
         executor.close()
         thread.join(_STOP_SECONDS)
+
+
+def _work(controller: Controller) -> None:
+    """Loop; without the loop there is nothing to serve."""
+    controller.run()
+    if controller.deposed is not None:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _server_id(database: Database) -> str:

@@ -10,7 +10,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +49,11 @@ class PostgresqlServer:
         theirs = f"application_name = '{name}' AND state <> 'idle'"
         self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {theirs}")
 
+    def cut_locks(self) -> None:
+        """Cut the connections that hold advisory locks, as servers at work do."""
+        held = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+        self.execute(f"SELECT pg_terminate_backend(pid) FROM ({held}) AS theirs")
+
     def execute(self, statement: str) -> None:
         """Run a statement as the server's owner, beside all others."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
@@ -80,7 +85,8 @@ class PostgresqlServer:
         main = psutil.Process(self.process.pid)
         main.send_signal(number)  # first: it makes no more children
         for child in main.children(recursive=True):
-            child.send_signal(number)
+            with suppress(psutil.NoSuchProcess):  # it served one connection, which has ended
+                child.send_signal(number)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it: SIGINT cuts all connections and tidies up; SIGQUIT does not tidy up."""

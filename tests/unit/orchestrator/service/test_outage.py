@@ -1,4 +1,4 @@
-"""PostgreSQL is frozen under a server: it says so, goes on trying, and has lost nothing afterwards."""
+"""PostgreSQL is frozen under a server, which has lost nothing afterwards, or another server takes it over."""
 
 from __future__ import annotations
 
@@ -53,6 +53,19 @@ def test_a_frozen_database_is_503_and_the_loop_goes_on_when_it_thaws(
         controller.stop()
         loop.join(PATIENCE_SECONDS)
         service.database.close()
+
+
+def test_a_loop_whose_database_another_server_has_taken_over_ends(postgresql: PostgresqlServer):
+    url = postgresql.make_database()
+    with Database(url) as old, Database(url) as new, old.served():
+        controller = Controller(old, ModelExecutor(Cluster(Random(0), {"n1": 8}), lambda where: None))
+        loop = threading.Thread(target=controller.run)
+        loop.start()
+        postgresql.cut_locks()
+        with new.served():
+            loop.join(PATIENCE_SECONDS)
+        controller.stop()
+    assert controller.deposed is not None
 
 
 def wait_for(database: Database, job: str, state: JobState) -> None:
