@@ -18,6 +18,7 @@ from orchestrator.scheduler import Config, Plan, Snapshot, plan, recheck
 from orchestrator.service import commit
 from orchestrator.service.executor import ClusterNode, Executor, Heard, Order, Report
 from orchestrator.service.hearing import Hearing
+from orchestrator.service.retention import Retention
 from orchestrator.service.world import World
 from orchestrator.store.database import Database
 from orchestrator.store.lease import Deposed
@@ -43,6 +44,7 @@ class Controller:
         database: what is so.
         executor: runs the jobs.
         config: of the scheduler.
+        retention: what is removed with time; None for nothing.
         clock: seconds since the epoch.
 
     Attributes:
@@ -57,10 +59,11 @@ class Controller:
         executor: Executor,
         *,
         config: Config | None = None,
+        retention: Retention | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database, self._executor, self._clock = database, executor, clock
-        self._config = config or Config()
+        self._config, self._retention = config or Config(), retention
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._begin_anew(())
         self.seen: tuple[Snapshot | None, Sequence[ClusterNode]] = (None, ())
@@ -128,6 +131,9 @@ class Controller:
         self._act()
         # 5 Report: why others wait.
         self._explain()
+        # 6 Forget what is old, a little at a time.
+        if self._retention is not None:
+            self._retention.sweep(self._database, now)
         self.took = (time.perf_counter() - begin, self.took[1])
         return again or bool(self._unsaid)
 

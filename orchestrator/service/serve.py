@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from orchestrator.api.hosting import Listening
 from orchestrator.scheduler import Config as SchedulerConfig
 from orchestrator.service.launching import Launcher
 from orchestrator.service.logs import JobLogs
+from orchestrator.service.retention import Keep, Retention
 from orchestrator.service.settings import read_settings
 from orchestrator.store.database import Database
 from workers.errors import InputError, UnreachableError
@@ -48,6 +49,7 @@ class Options:
         database: URL; None for an SQLite file in the folder.
         bundles: URI of where jobs' folders are kept; None for a folder in there.
         cluster: "local" for a Ray of its own on this machine, "auto" or `host:port` to join one.
+        keep: for how long events and the audit log are kept.
         scheduler: file with settings of the scheduler, in YAML: `orchestrator.scheduler.Config`.
     """
 
@@ -58,6 +60,7 @@ class Options:
     bundles: str | None = None
     cluster: str = "local"
     scheduler: Path | None = None
+    keep: Keep = field(default_factory=Keep)
 
 
 def serve(options: Options) -> None:
@@ -92,7 +95,7 @@ def serve(options: Options) -> None:
             launcher = Launcher(bundles=bundles, folder=state / "unpacked", server=_server_id(database))
             with (
                 _cluster(options.cluster, state),
-                _loop(database, launcher, logs, config) as (controller, executor),
+                _loop(database, launcher, logs, config, options.keep) as (controller, executor),
             ):
                 app = create_app(
                     database,
@@ -149,14 +152,14 @@ def _cluster(which: str, state: Path) -> Iterator[None]:
 
 @contextmanager
 def _loop(
-    database: Database, launcher: Launcher, logs: JobLogs, config: SchedulerConfig
+    database: Database, launcher: Launcher, logs: JobLogs, config: SchedulerConfig, keep: Keep
 ) -> Iterator[tuple[Controller, RayExecutor]]:
     """The control loop, in a thread."""
     from orchestrator.service.controller import Controller
     from orchestrator.service.ray_executor import RayExecutor
 
     executor = RayExecutor(launcher, logs)
-    controller = Controller(database, executor, config=config)
+    controller = Controller(database, executor, config=config, retention=Retention(keep))
     executor.begin(controller.wake)
     thread = threading.Thread(target=_work, args=(controller,), name="controller", daemon=True)
     thread.start()
