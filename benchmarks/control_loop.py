@@ -1,6 +1,6 @@
 """What a turn of a server's control loop costs with thousands of jobs that wait, on an SQLite file.
 
-    python benchmarks/control_loop.py [--pending 2000] [--running 200]
+    python benchmarks/control_loop.py [--pending 2000]
 
 Jobs run nowhere: the executor only listens. Numbers are milliseconds, over some turns of each kind.
 """
@@ -10,47 +10,19 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Collection, Sequence
 from pathlib import Path
 from statistics import median
 
+from support.quiet_cluster import GPUS, QuietCluster
+
 from orchestrator.gang import Outcome
-from orchestrator.scheduler.snapshot import Resources
 from orchestrator.service.controller import Controller
-from orchestrator.service.executor import ClusterNode, Order, Over, Report, Seen
+from orchestrator.service.executor import Order, Over, Seen
 from orchestrator.store.database import Database
 from orchestrator.store.records import Submission
 
-NODES, GPUS = 50, 8
+NODES = 50
 TURNS = 20
-
-
-class Listener:
-    """An executor whose jobs do what the benchmark says."""
-
-    def __init__(self) -> None:
-        self.orders: dict[str, Order] = {}
-        self.told: list[Report] = []
-
-    def nodes(self) -> Sequence[ClusterNode]:
-        capacity = Resources(cpu_millis=64_000, gpu_millis=1000 * GPUS)
-        return [ClusterNode(id=f"n{n:03}", capacity=capacity) for n in range(NODES)]
-
-    def carry_out(self, order: Order) -> None:
-        self.orders[order.job] = order
-
-    def dismiss(self, job: str, attempt: int) -> None:
-        self.orders.pop(job, None)
-
-    def save(self, job: str, attempt: int) -> None:
-        """Nobody asks."""
-
-    def present(self) -> Collection[tuple[str, int]]:
-        return {(order.job, order.attempt) for order in self.orders.values()}
-
-    def reports(self) -> list[Report]:
-        told, self.told = self.told, []
-        return told
 
 
 def submit(database: Database, first: int, count: int) -> None:
@@ -91,7 +63,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         database = Database(f"sqlite:///{Path(folder)}/bench.db")
-        listener = Listener()
+        listener = QuietCluster(NODES)
         controller = Controller(database, listener)
         submit(database, 0, arguments.pending + NODES * GPUS // 2)
         show("the first turn: all are new", [timed(controller)])

@@ -1,12 +1,15 @@
 """The service under load: many jobs handed in by many clients at once, over REST, on a real database.
 
-    python benchmarks/service.py [--jobs 5000] [--clients 16] [--database postgresql://...]
+    python benchmarks/service.py [--jobs 5000] [--clients 16] [--loop] [--database postgresql://...]
 
 A server process of its own (uvicorn, the real application, SQLite with every commit on disk) takes jobs
 from clients that wait for each answer before they hand in the next. Printed are the rate, and how long
 clients waited; how long somebody waited who looked at the list meanwhile; the server's memory afterwards.
 Then the server is killed with SIGKILL, and the database is asked whether every job that was acknowledged is
-there, once. The clients share the machine's cores with the server.
+there, once. The clients share the machine's cores with the server: their CPU time is printed as well.
+
+With --loop the control loop plans in the same process, as it does in `lockstep serve`: on two nodes that are
+soon full, so that thousands of jobs wait and each turn has reasons to write for them.
 """
 
 from __future__ import annotations
@@ -47,27 +50,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--jobs", type=int, default=5000)
     parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--loop", action="store_true", help="with the control loop in the same process")
     parser.add_argument("--database", help="an empty database; SQLite in a temporary folder if left out")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=os.environ.get("LOCKSTEP_BENCH_DIR")) as folder:
         database = options.database or f"sqlite:///{folder}/lockstep.db"
-        with Server(database, Path(folder)) as server:
+        turns = Path(folder) / "turns" if options.loop else None
+        with Server(database, Path(folder), turns) as server:
             idle = server.memory()
-            before = server.cpu_seconds()
+            before, others = server.cpu_seconds(), clients_cpu_seconds()
             rate, waits, looks = load(server, options.jobs, options.clients)
-            cpu_seconds = (server.cpu_seconds() - before) / options.jobs
+            cpu = tuple(
+                1e3 * seconds / options.jobs
+                for seconds in (server.cpu_seconds() - before, clients_cpu_seconds() - others)
+            )
             memory = server.memory()
             server.kill()
         lost = missing(database, options.jobs)
-    report(options, rate, waits, looks, cpu_seconds, idle, memory, lost)
+        report(options, rate, waits, looks, cpu, idle, memory, lost)
+        if turns is not None:
+            report_turns(turns)
 
 
 class Server:
     """A server process; see benchmarks/support/service_host.py."""
 
-    def __init__(self, database: str, folder: Path) -> None:
+    def __init__(self, database: str, folder: Path, turns: Path | None) -> None:
         command = [sys.executable, str(ROOT / "benchmarks/support/service_host.py"), database, str(folder)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command += [] if turns is None else [str(turns)]
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": path}
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         told = json.loads(self._process.stdout.readline())
         self.url, self.token = told["url"], told["token"]
@@ -91,6 +103,12 @@ class Server:
 
     def __exit__(self, *error: object) -> None:
         self.kill()
+
+
+def clients_cpu_seconds() -> float:
+    """CPU time of this process and of its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def load(server: Server, jobs: int, clients: int) -> tuple[float, list[float], list[float]]:
@@ -172,16 +190,17 @@ def missing(database: str, jobs: int) -> list[str]:
     return [name for name in (f"job-{i}" for i in range(jobs)) if names[name] != 1]
 
 
-def report(options, rate, waits, looks, cpu_seconds, idle, memory, lost) -> None:
+def report(options, rate, waits, looks, cpu, idle, memory, lost) -> None:
     kind = "SQLite" if options.database is None else options.database.partition(":")[0]
     p99 = waits[min(len(waits) - 1, int(0.99 * len(waits)))]
     where = f"{kind}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    print(f"{options.jobs} jobs by {options.clients} clients into {where}")
+    loop = ", loop in the process" if options.loop else ""
+    print(f"{options.jobs} jobs by {options.clients} clients into {where}{loop}")
     print(f"  rate      {rate:7.0f} jobs/s   (target: at least {TARGET_RATE})")
     print(f"  waited    {statistics.median(waits) * 1e3:7.1f} ms p50")
     print(f"            {p99 * 1e3:7.1f} ms p99   (target: below {TARGET_P99_SECONDS * 1e3:.0f})")
     print(f"            {waits[-1] * 1e3:7.1f} ms worst")
-    print(f"  CPU       {cpu_seconds * 1e3:7.2f} ms of the server's for each job")
+    print(f"  CPU       {cpu[0]:7.2f} ms of the server's for each job, {cpu[1]:.2f} ms of the clients'")
     if looks:
         print(f"  looking   {statistics.median(looks) * 1e3:7.1f} ms p50, {looks[-1] * 1e3:.1f} ms worst")
     most = TARGET_MEMORY / 1e6
@@ -189,6 +208,15 @@ def report(options, rate, waits, looks, cpu_seconds, idle, memory, lost) -> None
     print(f"  after SIGKILL {len(lost)} jobs are missing or double")
     good = rate >= TARGET_RATE and p99 < TARGET_P99_SECONDS and memory <= TARGET_MEMORY and not lost
     print("  all targets met" if good else "  NOT all targets met")
+
+
+def report_turns(turns: Path) -> None:
+    """What the control loop took meanwhile."""
+    took, cpu = zip(*(map(float, line.split()) for line in turns.read_text().splitlines()), strict=True)
+    print(f"  loop      {len(took):7d} turns, {sum(cpu):.1f} s of CPU")
+    for what, times in (("all", took), ("CPU", cpu)):
+        middle, worst = statistics.median(times) * 1e3, max(times) * 1e3
+        print(f"            {middle:7.1f} ms p50, {worst:.1f} ms worst ({what})")
 
 
 if __name__ == "__main__":

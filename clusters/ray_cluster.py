@@ -25,8 +25,8 @@ def connect(address: str) -> Cluster:
     Raises:
         ClusterNotFound: nobody answers there.
     """
-    _check_answers(address)
     quiet()
+    _check_answers(_found() if address == "auto" else address)
     if address.rpartition(":")[0] in ("127.0.0.1", "localhost"):
         stay_on_loopback()
     import ray
@@ -45,11 +45,25 @@ def disconnect() -> None:
     ray.shutdown()
 
 
+def _found() -> str:
+    """Where Ray would look: what its sessions have left behind may lead to a cluster that is gone.
+
+    Raises:
+        ClusterNotFound: nowhere.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    try:
+        return canonicalize_bootstrap_address("auto") or ""
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ClusterNotFound(str(error).splitlines()[0]) from error
+
+
 def _check_answers(address: str) -> None:
     """Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if not port.isdecimal():
-        return  # "auto": Ray knows where
+        return  # not of this kind: Ray knows what it means
     try:
         socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
     except OSError as error:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from orchestrator.api.config import Config, Control, Logs
@@ -64,7 +67,15 @@ def create_app(
         control=control,
         logs=logs,
     )
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        with suppress(LockstepError):  # what was counted since the last minute's end is all that is lost
+            await run_in_threadpool(context.note_refusals, math.inf)
+
     app = FastAPI(
+        lifespan=life,
         title="Lockstep",
         version=version("lockstep"),
         description=_ABOUT,

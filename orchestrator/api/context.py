@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -16,6 +16,7 @@ from orchestrator.api.config import Config, Control, Logs
 from orchestrator.api.errors import Refused, Wrong, answer
 from orchestrator.api.identity import Identities
 from orchestrator.api.live import Hub
+from orchestrator.api.refusals import Refusal, Refusals
 from orchestrator.store.database import Database
 from orchestrator.store.records import JobRecord
 from orchestrator.store.transaction import Transaction
@@ -32,6 +33,7 @@ class Context:
         bundles: where the folders of jobs are kept.
         hub: tells followers that something has happened.
         identities: whose a token is.
+        refusals: those of the last minute.
     """
 
     database: Database
@@ -42,11 +44,27 @@ class Context:
     identities: Identities
     control: Control | None = None
     logs: Logs | None = None
+    refusals: Refusals = field(default_factory=Refusals)
 
     async def refuse(self, request: Request, refusal: Refused) -> JSONResponse:
         """Answer a request that is refused, and note that it was made."""
-        await run_in_threadpool(self._note_refusal, request, refusal)
+        caller: Caller | None = getattr(request.state, "caller", None)
+        refused = Refusal(
+            time=time.time(),
+            who=caller.user if caller is not None else "",
+            action=request.method[:20],
+            target=request.url.path[:200],
+            address=address(request),
+            detail=f"{refusal.status_code}: {refusal.why}"[:400],
+        )
+        if written := self.refusals.add(refused):
+            await run_in_threadpool(self._write, written)
         return answer(refusal)
+
+    def note_refusals(self, now: float) -> None:
+        """Write what was counted in minutes that are over."""
+        if written := self.refusals.over(now):
+            self._write(written)
 
     def needs_control(self) -> Control:
         """What only the control loop can do.
@@ -58,18 +76,18 @@ class Context:
             raise Wrong(503, "the control loop does not run", fix="try again later")
         return self.control
 
-    def _note_refusal(self, request: Request, refusal: Refused) -> None:
-        caller: Caller | None = getattr(request.state, "caller", None)
+    def _write(self, refusals: Sequence[Refusal]) -> None:
         with self.database.transaction() as tx:
-            tx.audit.add(
-                now=time.time(),
-                who=caller.user if caller is not None else "",
-                action=request.method[:20],
-                target=request.url.path[:200],
-                address=address(request),
-                allowed=False,
-                detail=f"{refusal.status_code}: {refusal.why}"[:500],
-            )
+            for each in refusals:
+                tx.audit.add(
+                    now=each.time,
+                    who=each.who,
+                    action=each.action,
+                    target=each.target,
+                    address=each.address,
+                    allowed=False,
+                    detail=each.detail,
+                )
 
 
 def note(tx: Transaction, request: Request, action: str, target: str, detail: str = "") -> None:

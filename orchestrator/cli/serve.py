@@ -33,6 +33,12 @@ def serve(
         Path | None,
         typer.Option(metavar="FILE", help="The scheduler's settings, in YAML: docs/scheduler.md."),
     ] = None,
+    keep_days: Annotated[
+        float, typer.Option(min=0.0, help="Days after a job's end that its events are kept.")
+    ] = 30.0,
+    keep_audit_days: Annotated[
+        float, typer.Option(min=0.0, help="Days that entries of the audit log are kept.")
+    ] = 365.0,
     names: Annotated[
         list[str] | None,
         typer.Option("--name", help="A name that it is called by, beside its address; may be given again."),
@@ -45,6 +51,7 @@ def serve(
 ) -> None:
     """Run the service: a queue, a scheduler, and an API for submit, jobs, status, ..."""
     from orchestrator.api.hosting import Listening
+    from orchestrator.service.retention import Keep
     from orchestrator.service.serve import Options
     from orchestrator.service.serve import serve as run
 
@@ -60,5 +67,6 @@ def serve(
             bundles=bundles,
             cluster=cluster,
             scheduler=scheduler,
+            keep=Keep(event_days=keep_days, audit_days=keep_audit_days),
         )
     )

@@ -18,8 +18,10 @@ from orchestrator.scheduler import Config, Plan, Snapshot, plan, recheck
 from orchestrator.service import commit
 from orchestrator.service.executor import ClusterNode, Executor, Heard, Order, Report
 from orchestrator.service.hearing import Hearing
+from orchestrator.service.retention import Retention
 from orchestrator.service.world import World
 from orchestrator.store.database import Database
+from orchestrator.store.lease import Deposed
 from orchestrator.store.records import JobRecord
 from workers.errors import UnreachableError
 
@@ -29,6 +31,8 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
 #: Before the database is tried again.
 _AGAIN_SECONDS = 1.0
+#: A turn is followed by a rest of so many times what it took: the API, in the same process, needs CPU too.
+_REST_TIMES = 2
 #: Reasons that are written in one turn, at most.
 _EXPLAIN_MAX = 250
 
@@ -40,11 +44,13 @@ class Controller:
         database: what is so.
         executor: runs the jobs.
         config: of the scheduler.
+        retention: what is removed with time; None for nothing.
         clock: seconds since the epoch.
 
     Attributes:
         seen: what the scheduler saw last, and the nodes as they were.
         took: seconds of the latest loop, and of its plan.
+        deposed: set if another server has taken over.
     """
 
     def __init__(
@@ -53,23 +59,27 @@ class Controller:
         executor: Executor,
         *,
         config: Config | None = None,
+        retention: Retention | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database, self._executor, self._clock = database, executor, clock
-        self._config = config or Config()
+        self._config, self._retention = config or Config(), retention
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._begin_anew(())
         self.seen: tuple[Snapshot | None, Sequence[ClusterNode]] = (None, ())
         self.took: tuple[float, float] = (0.0, 0.0)
+        self.deposed: Deposed | None = None
 
     def run(self) -> None:
-        """Loop until `stop`; whatever goes wrong, it goes on."""
+        """Loop until `stop`; whatever goes wrong, it goes on, unless another server has taken over."""
         while not self._stopping.is_set():
             self._wake.clear()
-            pause = _LOOK_SECONDS
+            pause, more = _LOOK_SECONDS, False
             try:
-                if self.turn():
-                    continue
+                more = self.turn()
+            except Deposed as error:
+                self.deposed = error
+                return
             except UnreachableError as error:
                 _log.warning("the database does not answer: %s", error)
                 pause = _AGAIN_SECONDS
@@ -78,8 +88,9 @@ class Controller:
                 _log.exception("a loop failed")
                 pause = _AGAIN_SECONDS
                 self._begin_anew(self._hearing.unheard)
-            self._stopping.wait(self.took[0])  # planning takes half of the time at most
-            self._wake.wait(pause)
+            self._stopping.wait(_REST_TIMES * self.took[0])
+            if not more:
+                self._wake.wait(pause)
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -120,6 +131,9 @@ class Controller:
         self._act()
         # 5 Report: why others wait.
         self._explain()
+        # 6 Forget what is old, a little at a time.
+        if self._retention is not None:
+            self._retention.sweep(self._database, now)
         self.took = (time.perf_counter() - begin, self.took[1])
         return again or bool(self._unsaid)
 

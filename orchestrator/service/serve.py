@@ -10,12 +10,13 @@ import fcntl
 import getpass
 import os
 import secrets
+import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from orchestrator.api.hosting import Listening
 from orchestrator.scheduler import Config as SchedulerConfig
 from orchestrator.service.launching import Launcher
 from orchestrator.service.logs import JobLogs
+from orchestrator.service.retention import Keep, Retention
 from orchestrator.service.settings import read_settings
 from orchestrator.store.database import Database
 from workers.errors import InputError, UnreachableError
@@ -47,6 +49,7 @@ class Options:
         database: URL; None for an SQLite file in the folder.
         bundles: URI of where jobs' folders are kept; None for a folder in there.
         cluster: "local" for a Ray of its own on this machine, "auto" or `host:port` to join one.
+        keep: for how long events and the audit log are kept.
         scheduler: file with settings of the scheduler, in YAML: `orchestrator.scheduler.Config`.
     """
 
@@ -57,14 +60,15 @@ class Options:
     bundles: str | None = None
     cluster: str = "local"
     scheduler: Path | None = None
+    keep: Keep = field(default_factory=Keep)
 
 
 def serve(options: Options) -> None:
     """Until SIGTERM or Ctrl-C; jobs go on.
 
     Raises:
-        InputError: an option is wrong, or another server has the folder or the port.
-        UnreachableError: the database or the cluster does not answer.
+        InputError: an option is wrong, or another server has the folder, the database or the port.
+        UnreachableError: the database or the cluster does not answer, or another server has taken over.
     """
     from orchestrator.api.app import create_app
     from orchestrator.api.binding import allowed_names, check_bind
@@ -77,7 +81,11 @@ def serve(options: Options) -> None:
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     where = options.listening
     config = read_settings(options.scheduler) if options.scheduler is not None else SchedulerConfig()
-    with _alone(state), Database(options.database or f"sqlite:///{state}/lockstep.db") as database:
+    with (
+        _alone(state),
+        Database(options.database or f"sqlite:///{state}/lockstep.db") as database,
+        database.served(),
+    ):
         with database.reading() as tx:
             tokens = len(tx.tokens.all())
         check_bind(where.host, tls=where.tls, behind_tls_proxy=where.behind_tls_proxy, tokens=tokens)
@@ -87,7 +95,7 @@ def serve(options: Options) -> None:
             launcher = Launcher(bundles=bundles, folder=state / "unpacked", server=_server_id(database))
             with (
                 _cluster(options.cluster, state),
-                _loop(database, launcher, logs, config) as (controller, executor),
+                _loop(database, launcher, logs, config, options.keep) as (controller, executor),
             ):
                 app = create_app(
                     database,
@@ -109,11 +117,13 @@ def serve(options: Options) -> None:
                     host(
                         app, where, listener, lambda: print(f"serving at {url}", file=sys.stderr, flush=True)
                     )
+                if controller.deposed is not None:
+                    raise controller.deposed
 
 
 @contextmanager
 def _alone(state: Path) -> Iterator[None]:
-    """Two servers on one database would each give orders."""
+    """Two servers would each write what is in there. See `Database.served` for what is elsewhere."""
     with (state / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -142,16 +152,16 @@ def _cluster(which: str, state: Path) -> Iterator[None]:
 
 @contextmanager
 def _loop(
-    database: Database, launcher: Launcher, logs: JobLogs, config: SchedulerConfig
+    database: Database, launcher: Launcher, logs: JobLogs, config: SchedulerConfig, keep: Keep
 ) -> Iterator[tuple[Controller, RayExecutor]]:
     """The control loop, in a thread."""
     from orchestrator.service.controller import Controller
     from orchestrator.service.ray_executor import RayExecutor
 
     executor = RayExecutor(launcher, logs)
-    controller = Controller(database, executor, config=config)
+    controller = Controller(database, executor, config=config, retention=Retention(keep))
     executor.begin(controller.wake)
-    thread = threading.Thread(target=controller.run, name="controller", daemon=True)
+    thread = threading.Thread(target=_work, args=(controller,), name="controller", daemon=True)
     thread.start()
     try:
         yield controller, executor
@@ -159,6 +169,13 @@ def _loop(
         controller.stop()
         executor.close()
         thread.join(_STOP_SECONDS)
+
+
+def _work(controller: Controller) -> None:
+    """Loop; without the loop there is nothing to serve."""
+    controller.run()
+    if controller.deposed is not None:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _server_id(database: Database) -> str:

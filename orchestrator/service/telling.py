@@ -55,6 +55,11 @@ def stop_seconds(order: Order) -> float:
     return max(_STOP_SECONDS, seconds(grace)) if isinstance(grace, str) else _STOP_SECONDS
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, without what Ray appends to it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def _told(entry: EventEntry) -> Told:
     facts = entry.to_json()
     data = {name: facts[name] for name in ("step", "worker", "values") if facts.get(name) is not None}

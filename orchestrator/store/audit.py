@@ -1,8 +1,8 @@
-"""Who did what, or tried to. Written once, never changed."""
+"""Who did what, or tried to. Written once, never changed, and removed when it is old."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from orchestrator.store import tables
 from orchestrator.store.records import AuditRecord
@@ -38,6 +38,15 @@ class Audit:
             "detail": detail,
         }
         return int(self._connection.execute(_ADD, values).scalar_one())
+
+    def purge(self, *, before: float, limit: int) -> bool:
+        """Remove entries from before a time, of the `limit` oldest; whether there may be more of them."""
+        number, time = tables.audit.c.number, tables.audit.c.time
+        rows = self._connection.execute(select(number, time).order_by(number).limit(limit)).all()
+        gone = [row.number for row in rows if row.time < before]
+        if gone:
+            self._connection.execute(delete(tables.audit).where(number.in_(gone)))
+        return len(gone) == limit
 
     def page(self, *, before: int | None = None, limit: int = 100) -> list[AuditRecord]:
         """The `limit` newest entries with a lower number than `before`, newest first."""

@@ -10,6 +10,7 @@ from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from orchestrator.store.lease import Lock
 from workers.errors import InputError, LockstepError, UnreachableError
 
 #: How long a writer waits for one in another process.
@@ -81,6 +82,11 @@ class Backend(ABC):
         """Let go of all connections."""
         self._readers.dispose()
         self._writers.dispose()  # last: SQLite tidies up when the last connection closes, if it may write
+
+    @abstractmethod
+    def servers_lock(self) -> Lock:
+        """The lock of whoever works on the database; see `orchestrator.store.lease`. Its methods raise
+        UnreachableError if the database is not there."""
 
     @abstractmethod
     def _look(self) -> None:

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from orchestrator.store.backends import backend
+from orchestrator.store.lease import Lease
 from orchestrator.store.migrate import migrate
 from orchestrator.store.transaction import Transaction
 from orchestrator.store.writer import Writer
@@ -66,6 +67,29 @@ class Database:
         """
         with self._backend.reading() as connection:
             yield Transaction(connection, writing=False)
+
+    @contextmanager
+    def served(self) -> Iterator[None]:
+        """A block in which no other process is in such a block of this database: who gives orders about what
+        is in it does so here. Others may write all the same.
+
+        Should that come to an end before the block does, transactions raise `Deposed` from then on.
+
+        Raises:
+            InputError: another server is at work.
+            UnreachableError: the database is gone.
+        """
+        lease = Lease(self._backend.servers_lock(), self._backend.name)
+        try:
+            with self.reading() as tx:
+                lease.take(tx.memory)
+            with self.transaction() as tx:
+                lease.sign(tx.memory)
+            self._writer.fence = lease.check
+            yield
+        finally:
+            self._writer.fence = None
+            lease.release()
 
     def close(self) -> None:
         """Let go of all connections."""

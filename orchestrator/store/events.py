@@ -8,13 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select
 
 from orchestrator.records.facts import JobState
 from orchestrator.store import tables
 from orchestrator.store.records import EventRecord, Note
 
 _ADD = insert(tables.events).returning(tables.events.c.number)
+
+_OLDEST = (
+    select(tables.events.c.number, tables.events.c.time, tables.jobs.c.ended_at)
+    .join(tables.jobs, tables.jobs.c.id == tables.events.c.job)
+    .where(tables.events.c.number > bindparam("the_number"))
+    .order_by(tables.events.c.number)
+    .limit(bindparam("the_limit"))
+)
 
 
 class Events:
@@ -68,6 +76,19 @@ class Events:
         if notes:
             values = [_values(job, note, time, None, None) for job, note, time in notes]
             self._connection.execute(insert(tables.events), values)
+
+    def purge(self, *, after: int, before: float, limit: int) -> int | None:
+        """Remove events of jobs that ended before a time, among the first `limit` with a higher number.
+
+        Returns:
+            The last number that was looked at; None if what follows is younger.
+        """
+        rows = self._connection.execute(_OLDEST, {"the_number": after, "the_limit": limit}).all()
+        old = [row for row in rows if row.time < before]
+        gone = [row.number for row in old if row.ended_at is not None and row.ended_at < before]
+        if gone:
+            self._connection.execute(delete(tables.events).where(tables.events.c.number.in_(gone)))
+        return rows[-1].number if len(old) == limit else None
 
     def story(self, job: str) -> str:
         """A job's latest events, a line each, for messages."""

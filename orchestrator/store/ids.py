@@ -11,4 +11,5 @@ ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 def new_id() -> str:
     """Ten random characters: 50 bits. Whoever stores it has the database refuse one that is there."""
-    return "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
+    bits = secrets.randbits(5 * LENGTH)  # at once: the system is slow to ask
+    return "".join(ALPHABET[bits >> 5 * place & 31] for place in range(LENGTH))

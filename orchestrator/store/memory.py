@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from orchestrator.store import tables
+
+_LOAD = select(tables.memory.c.value).where(tables.memory.c.key == bindparam("the_key"))
 
 
 class Memory:
@@ -17,9 +19,7 @@ class Memory:
 
     def load(self, key: str, default: Any = None) -> Any:
         """What was saved under `key` last."""
-        row = self._connection.execute(
-            select(tables.memory.c.value).where(tables.memory.c.key == key)
-        ).first()
+        row = self._connection.execute(_LOAD, {"the_key": key}).first()
         return default if row is None else row.value
 
     def save(self, key: str, value: Any) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.store.backends import BUSY_SECONDS_MAX, READERS_KEPT, READERS_MAX, Backend
@@ -23,6 +24,14 @@ _CONNECTION = {
 }
 #: The advisory lock that whoever writes holds until its transaction ends ("lockstep" in ASCII).
 _WRITERS_LOCK = int.from_bytes(b"lockstep", "big")
+#: The advisory lock of the server that works ("lock" in ASCII).
+_SERVERS_LOCK = int.from_bytes(b"lock", "big")
+#: So that the database server lets go of the lock of a machine that is gone.
+_NOTICE_THAT_WE_ARE_GONE = (
+    "tcp_keepalives_idle = 5",
+    "tcp_keepalives_interval = 2",
+    "tcp_keepalives_count = 3",
+)
 #: SQLSTATEs, or how they begin, of a server that cannot serve us now; none at all if it is gone.
 _TROUBLE = ("08", "25006", "40", "53", "55P03", "57", "58")
 _REFUSALS = (
@@ -34,17 +43,67 @@ _REFUSALS = (
 )
 
 
+class AdvisoryLock:
+    """A `Lock`: the server lets go of it when the connection ends. Each schema of a database has its own."""
+
+    def __init__(self, backend: Backend, engine: Engine) -> None:
+        self._backend, self._engine = backend, engine
+        self._held: Connection | None = None
+
+    def take(self) -> bool:
+        """See `Lock`."""
+        with self._backend.translated():
+            if self._held is not None and self._is_there(self._held):
+                return True
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                for setting in _NOTICE_THAT_WE_ARE_GONE:
+                    connection.exec_driver_sql(f"SET {setting}")
+                lock = text("SELECT pg_try_advisory_lock(:lock, hashtext(current_schema()))")
+                if connection.execute(lock, {"lock": _SERVERS_LOCK}).scalar_one():
+                    self._held = connection
+            finally:
+                if self._held is not connection:
+                    connection.close()
+        return self._held is not None
+
+    def release(self) -> None:
+        """See `Lock`."""
+        self._drop()
+        self._engine.dispose()
+
+    def _is_there(self, connection: Connection) -> bool:
+        try:
+            connection.exec_driver_sql("SELECT 1")
+        except DBAPIError:
+            self._drop()
+            return False
+        return True
+
+    def _drop(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            with suppress(DBAPIError):
+                held.invalidate()
+            held.close()
+
+
 class Postgresql(Backend):
     """A `Backend`."""
 
     def __init__(self, url: URL) -> None:
         name = url.render_as_string(hide_password=True)
         readers = _engine(url, name, pool_size=READERS_KEPT, max_overflow=READERS_MAX - READERS_KEPT)
+        self._url = url
         super().__init__(
             name,
             writers=_engine(url, name, pool_size=1, max_overflow=0),
             readers=readers.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True),
         )
+
+    def servers_lock(self) -> AdvisoryLock:
+        """One that a connection of its own holds."""
+        return AdvisoryLock(self, _engine(self._url, self.name, pool_size=1, max_overflow=0))
 
     def _look(self) -> None:
         """A connection notices."""
@@ -75,7 +134,9 @@ class Postgresql(Backend):
 def _engine(url: URL, name: str, **pool: int) -> Engine:
     settings = {setting: value for setting, value in _CONNECTION.items() if setting not in url.query}
     try:
-        return create_engine(
+        from orchestrator.store.patience import PatientConnection
+
+        engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
             pool_timeout=BUSY_SECONDS_MAX,
@@ -90,6 +151,12 @@ def _engine(url: URL, name: str, **pool: int) -> Engine:
             where=name,
             fix="pip install 'lockstep[postgresql]'",
         ) from error
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: Any, arguments: Any, settings: Any) -> PatientConnection:
+        return PatientConnection.connect(*arguments, **settings)
+
+    return engine
 
 
 def _is_operational(error: DBAPIError) -> bool:

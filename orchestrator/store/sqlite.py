@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import sqlite3
 import time
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -26,6 +27,33 @@ _TROUBLE = tuple(
     for name in ("BUSY", "LOCKED", "CANTOPEN", "IOERR", "FULL", "READONLY", "PROTOCOL", "NOMEM", "PERM")
 )
 _DAMAGE = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
+
+
+class FileLock:
+    """A `Lock`: the kernel lets go of it when the process ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[str] | None = None
+
+    def take(self) -> bool:
+        """See `Lock`."""
+        if self._file is not None:
+            return True
+        file = self._path.open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """See `Lock`."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 class Sqlite(Backend):
@@ -47,6 +75,10 @@ class Sqlite(Backend):
             ),
         )
         self._enter_wal_mode()
+
+    def servers_lock(self) -> FileLock:
+        """A file beside the database: what locks the database's own is SQLite's affair."""
+        return FileLock(Path(f"{self._path}-server"))
 
     def _create(self) -> tuple[int, int]:
         """An empty file for this user alone, unless it is there; which file it is.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -42,10 +42,15 @@ class _Group:
 
 
 class Writer:
-    """Gives threads their turns, first come, first served."""
+    """Gives threads their turns, first come, first served.
+
+    Attributes:
+        fence: called at the beginning of each transaction; raises if nothing may be written any more.
+    """
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self.fence: Callable[[Connection], None] | None = None
         self._mutex = threading.Lock()  # for `_taken` and `_waiting`; held for moments only
         self._taken = False
         self._waiting: deque[_Turn] = deque()
@@ -117,7 +122,7 @@ class Writer:
     def _begin(self) -> _Group:
         """If there is no database, all who wait are told: else each would find out by itself, in turn."""
         try:
-            return _Group(connection=self._backend.write())
+            return _Group(connection=self._open())
         except BaseException as error:
             with self._mutex:
                 told, self._taken = list(self._waiting), False
@@ -126,6 +131,17 @@ class Writer:
                 turn.failure = error
                 turn.given.set()
             raise
+
+    def _open(self) -> Connection:
+        connection = self._backend.write()
+        try:
+            if self.fence is not None:
+                with self._backend.translated():
+                    self.fence(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _leave(self, group: _Group) -> None:
         """Give the turn to the next, who writes on, or commit if there is none; return when it is on disk."""

@@ -10,10 +10,11 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import psycopg
 
 HOW_TO_INSTALL = "apt-get install -y --no-install-recommends postgresql"
@@ -48,6 +49,11 @@ class PostgresqlServer:
         theirs = f"application_name = '{name}' AND state <> 'idle'"
         self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {theirs}")
 
+    def cut_locks(self) -> None:
+        """Cut the connections that hold advisory locks, as servers at work do."""
+        held = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+        self.execute(f"SELECT pg_terminate_backend(pid) FROM ({held}) AS theirs")
+
     def execute(self, statement: str) -> None:
         """Run a statement as the server's owner, beside all others."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
@@ -64,6 +70,23 @@ class PostgresqlServer:
             except psycopg.OperationalError:
                 time.sleep(0.02)
         raise RuntimeError(f"PostgreSQL did not start:\n{(self.folder / 'out').read_text()}")
+
+    def freeze(self) -> None:
+        """All of it stands still, and keeps its connections, until `thaw`."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on as if nothing had been."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process is None:
+            raise RuntimeError("it does not run")
+        main = psutil.Process(self.process.pid)
+        main.send_signal(number)  # first: it makes no more children
+        for child in main.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it served one connection, which has ended
+                child.send_signal(number)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it: SIGINT cuts all connections and tidies up; SIGQUIT does not tidy up."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from orchestrator.cli import document as commands
 from orchestrator.spec.document import page
 
 ROOT = Path(__file__).parents[2]
@@ -13,6 +14,12 @@ ROOT = Path(__file__).parents[2]
 def test_the_page_about_the_job_file_is_up_to_date():
     assert (ROOT / "docs/job-file.md").read_text() == page(), (
         "python -m orchestrator.spec.document > docs/job-file.md"
+    )
+
+
+def test_the_page_about_the_commands_is_up_to_date():
+    assert (ROOT / "docs/commands.md").read_text() == commands.page(), (
+        "python -m orchestrator.cli.document > docs/commands.md"
     )
 
 

@@ -81,6 +81,7 @@ def snapshot(here: Here, caller: AdminOfAll) -> dict[str, Any]:
 @router.get("/audit", responses=fails(), tags=["audit"])
 def audit(here: Here, caller: AdminOfAll, limit: PageLimit = 100, cursor: Cursor = None) -> models.AuditLog:
     """Who did, or tried to do, what, when, and from where; the newest first."""
+    here.note_refusals(time.time())
     with here.database.reading() as tx:
         found = tx.audit.page(before=cursor, limit=limit + 1)
     shown = found[:limit]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from http.client import HTTPConnection
 
 import pytest
+from fastapi.testclient import TestClient
 
 from orchestrator.api.config import Config
 from orchestrator.store.records import Role
@@ -212,3 +213,13 @@ def test_a_database_that_is_gone_is_a_system_of_ours_and_none_of_the_callers(ser
     assert answer.headers["retry-after"] == "1"
     (tmp_path / "away.db").rename(tmp_path / "lockstep.db")
     assert client.get("/v1/jobs").status_code == 200
+
+
+def test_a_flood_of_refusals_is_counted_in_the_log(service):
+    nobody = service.as_("")
+    for _ in range(30):
+        assert nobody.get("/v1/jobs").status_code == 401
+    assert len(service.audit()) == 1
+    with TestClient(service.app, base_url="http://127.0.0.1"):
+        """The server ends."""
+    assert service.audit()[0][4] == "29 more within a minute, the last one 401: there is no token"

@@ -77,3 +77,16 @@ def test_whatever_a_program_prints_can_be_kept(database):
         assert event.reason == tx.jobs.get(job.id).reason == kept
         assert event.data == {"trace": [kept, {kept: [1.5, None]}], "\ufffd": 1}
         assert tx.jobs.get(job.id).outcome == {"message": kept}
+
+
+def test_events_of_jobs_that_ended_before_a_time_are_removed_step_by_step(database):
+    over, waits = in_state(database, JobState.DONE, "over"), submitted(database, "waits")
+    with database.reading() as tx:
+        everything = tx.events.after(0)
+    with database.transaction() as tx:
+        first = tx.events.purge(after=0, before=100.0, limit=2)
+        assert first == everything[1].number
+        assert tx.events.after(0) == everything[2:]
+        assert tx.events.purge(after=first, before=100.0, limit=1000) is None
+        assert {event.job for event in tx.events.after(0)} == {waits.id}
+        assert over.id != waits.id

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from orchestrator.store import patience
 from orchestrator.store.database import Database
 from tests.support.postgresql import PostgresqlServer
 from tests.support.store_jobs import submission, submitted
@@ -69,6 +70,35 @@ def test_a_connection_that_is_cut_in_a_block_undoes_it_and_the_next_block_works(
     job = submitted(database)
     with database.reading() as tx:
         assert tx.jobs.live() == [job]
+
+
+@pytest.fixture
+def frozen(postgresql: PostgresqlServer, monkeypatch: pytest.MonkeyPatch):
+    """Call it to freeze the server; it goes on in the end. Nobody waits long meanwhile."""
+    monkeypatch.setattr(patience, "ANSWER_SECONDS_MAX", 0.5)
+    yield postgresql.freeze
+    postgresql.thaw()
+
+
+def test_a_server_that_is_frozen_holds_nobody_up_for_ever_and_loses_nothing(postgresql, frozen):
+    with Database(postgresql.make_database() + "&connect_timeout=2") as database:
+        first = submitted(database, "first")
+
+        def freeze_in_a_block() -> None:
+            with database.transaction() as tx:
+                tx.jobs.submit(submission("second", key="second"), 1.0)
+                frozen()
+
+        with pytest.raises(UnreachableError, match="the database does not answer"):
+            freeze_in_a_block()
+        for use in (database.transaction, database.reading):
+            with pytest.raises(UnreachableError, match="the database does not answer"), use():
+                pass
+        postgresql.thaw()
+        with database.transaction() as tx:  # nobody knows whether the commit came through: so the same again
+            second, _ = tx.jobs.submit(submission("second", key="second"), 1.0)
+        with database.reading() as tx:
+            assert tx.jobs.live() == [first, second]
 
 
 @pytest.mark.slow
