@@ -28,6 +28,7 @@ from orchestrator.service.logs import JobLogs
 from orchestrator.service.retention import Keep, Retention
 from orchestrator.service.settings import read_settings
 from orchestrator.store.database import Database
+from orchestrator.store.states import HOLDING
 from workers.errors import InputError, UnreachableError
 from workers.storage import Store
 
@@ -94,7 +95,7 @@ def serve(options: Options) -> None:
             logs = JobLogs(state / "logs")
             launcher = Launcher(bundles=bundles, folder=state / "unpacked", server=_server_id(database))
             with (
-                _cluster(options.cluster, state),
+                _cluster(options.cluster, state, database),
                 _loop(database, launcher, logs, config, options.keep) as (controller, executor),
             ):
                 app = create_app(
@@ -134,11 +135,12 @@ def _alone(state: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _cluster(which: str, state: Path) -> Iterator[None]:
-    """Connected to the cluster; it stays when the server goes."""
+def _cluster(which: str, state: Path, database: Database) -> Iterator[None]:
+    """Connected to the cluster. When the server goes, one of its own goes too, unless a job is at work."""
+    local = state / "ray.json"
     try:
         if which == "local":
-            own.connect(state / "ray.json")
+            own.connect(local)
         else:
             ray_cluster.connect(which)
     except ray_cluster.ClusterNotFound as error:
@@ -148,6 +150,21 @@ def _cluster(which: str, state: Path) -> Iterator[None]:
         yield
     finally:
         ray_cluster.disconnect()
+    going_on = _at_work(database)
+    if going_on:
+        print(f"stopped; jobs that go on: {going_on}. The next server finds them", file=sys.stderr)
+    elif going_on == 0 and which == "local":
+        own.stop(local)
+
+
+def _at_work(database: Database) -> int | None:
+    """How many jobs have workers; None if that cannot be known."""
+    try:
+        with database.reading() as tx:
+            counts = tx.jobs.count_by_state()
+    except UnreachableError:
+        return None
+    return sum(counts[state] for state in HOLDING)
 
 
 @contextmanager

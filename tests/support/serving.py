@@ -23,7 +23,7 @@ class Serving:
 
     Attributes:
         state: its folder.
-        cluster: the address of the Ray cluster.
+        cluster: the address of the Ray cluster; "local" for one of its own.
         environment: what lets it in there.
         scheduler: a file with the scheduler's settings.
     """
@@ -70,6 +70,10 @@ class Serving:
     def stop(self) -> int:
         """SIGTERM; its exit code."""
         return self._end(signal.SIGTERM)
+
+    def interrupt(self) -> int:
+        """Ctrl-C; its exit code."""
+        return self._end(signal.SIGINT)
 
     def log(self) -> str:
         """What it wrote."""
