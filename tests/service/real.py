@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.service.checks import check
-from tests.service.scenario import CPUS, GPUS, NODES, PAUSE, STEPS, Result, Scenario
+from tests.service.scenario import CPUS, GPUS, HURRY, NODES, PAUSE, STEPS, Result, Scenario
 from tests.support.bits_jobs import BitsJob, bits_job
 from tests.support.nodes import ray_nodes
 from tests.support.serving import Serving
@@ -18,7 +18,7 @@ def play(folder: Path, *, jobs: int, kills: int, steps: int = STEPS) -> tuple[st
         stop={"steps": steps},
         checkpoint={"uri": "runs", "every": 40, "if_busy": "wait"},
         evaluate={"every": 100},
-        params={"pause": PAUSE},
+        params={"pause": PAUSE, "hurry": str(folder / "jobs" / HURRY)},
     )
     with ray_nodes(nodes=NODES, cpus=CPUS, gpus=GPUS) as nodes:
         serving = Serving(state=folder / "server", cluster=nodes.address, environment=nodes.environment)

@@ -27,7 +27,8 @@ LIMITS = {"red": 4, "blue": 4}
 USERS = {"ann": ("red",), "bob": ("blue",), "eve": ("red", "blue", "default")}
 #: Everybody may be stopped at once here, else nothing would happen for minutes.
 SCHEDULER = "protect_restarts: 0\nresize_every: 3\n"
-STEPS, PAUSE = 120, 0.015
+#: Jobs take their time until all has happened to them that is to happen.
+STEPS, PAUSE, HURRY = 120, 0.1, "hurry"
 URGENT = "urgent"
 _SECONDS_MAX = 900.0
 
@@ -88,6 +89,11 @@ class Scenario:
             thread.start()
         self._wait_for(lambda: self._count(jobs, "running") >= 4, "four jobs that run")
         jobs[URGENT] = self._submit(URGENT, "eve", "default", least=4, most=4, priority=100)
+        self._wait_for(
+            lambda: killer.is_over and jobs[URGENT].status()["state"] in ("running", "done"),
+            "the urgent job to run, and the last kill",
+        )
+        (self.folder / HURRY).touch()
         last = {name: job.wait(_SECONDS_MAX) for name, job in jobs.items()}
         self._over.set()
         for thread in threads:
@@ -183,6 +189,11 @@ class _Killer:
         self._serving, self._kills, self._rng, self._over = serving, kills, rng, over
         self.killed = 0
         self.failed: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is to be expected of it."""
+        return self.killed >= self._kills or self.failed is not None
 
     def run(self) -> None:
         try:
