@@ -75,8 +75,10 @@ def test_told_to_stop_it_ends_in_order(tmp_path, number):
     code = """
 import sys
 from pathlib import Path
+from orchestrator.api import hosting
 from orchestrator.api.hosting import Listening, host, listen, url_of
 from tests.support.service import make_service
+hosting._STOP_SECONDS = 1
 service, where = make_service(Path(sys.argv[1])), Listening()
 listener, job = listen(where), service.submit()
 path = f"{url_of(where, listener)}/v1/jobs/{job}/events?follow=true"

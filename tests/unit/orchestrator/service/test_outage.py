@@ -41,7 +41,6 @@ def test_a_frozen_database_is_503_and_the_loop_goes_on_when_it_thaws(
             refused = client.post("/v1/jobs", json={"spec": spec("second"), "key": "second"})
             assert refused.status_code == 503
             assert "the database does not answer" in refused.json()["error"]["what"]
-            assert client.get("/healthz").status_code == 503
             wait_until(lambda: "the database does not answer" in caplog.text)
             postgresql.thaw()
             answer = client.post("/v1/jobs", json={"spec": spec("second"), "key": "second"})

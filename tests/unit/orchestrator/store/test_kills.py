@@ -11,7 +11,7 @@ import pytest
 from orchestrator.records.facts import JobState
 from orchestrator.store.database import Database
 
-KILLS = 8
+KILLS = 5
 ACKNOWLEDGED_MAX = 150
 
 SUBMITTER = """
