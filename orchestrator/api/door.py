@@ -6,7 +6,6 @@ import re
 import time
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -85,7 +84,7 @@ class Door:
         state["secret"] = match[1]
         identities, now = self._context.identities, time.time()
         caller = identities.remembered(match[1], now)
-        state["caller"] = caller or await run_in_threadpool(identities.find, match[1], now)
+        state["caller"] = caller or await identities.ask(match[1], now)
 
 
 def too_large(limit: int) -> Refused:

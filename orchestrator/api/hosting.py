@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -132,6 +133,9 @@ def host(app: FastAPI, where: Listening, listener: socket.socket, ready: Callabl
 
     # Uvicorn passes a signal on when it has stopped: to the one before it, who would end the process at once.
     before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    # What is there by now stays to the end. To look through all of it for garbage stops everybody for 100 ms.
+    gc.collect()
+    gc.freeze()
     try:
         server.run(sockets=[listener])
     finally:

@@ -6,9 +6,12 @@ server on it, is good for another moment (`Config.token_seconds`).
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import threading
 from dataclasses import dataclass
+
+from starlette.concurrency import run_in_threadpool
 
 from orchestrator.api.access import Caller
 from orchestrator.api.errors import Refused
@@ -41,6 +44,7 @@ class Identities:
         self._known: dict[bytes, _Known] = {}
         self._forgotten = 0  # counts, so that what was looked up before is not remembered after
         self._lock = threading.Lock()
+        self._asked: dict[tuple[bytes, int], asyncio.Future[Caller]] = {}  # the event loop's alone
 
     def remembered(self, secret: str, now: float) -> Caller | None:
         """Whose it is, if that is known without asking the database."""
@@ -64,6 +68,21 @@ class Identities:
                     self._known.clear()
                 self._known[_hashed(secret)] = _Known(token=token, until=now + self._seconds)
         return Caller.of(token)
+
+    async def ask(self, secret: str, now: float) -> Caller:
+        """`find` in a thread; those who ask for the same meanwhile, as all do who come when it was forgotten,
+        wait for the same answer.
+
+        Raises:
+            Refused: see `find`.
+        """
+        key = (_hashed(secret), self._forgotten)  # who comes after a revocation asks for himself
+        asked = self._asked.get(key)
+        if asked is None:
+            asked = asyncio.ensure_future(run_in_threadpool(self.find, secret, now))
+            self._asked[key] = asked
+            asked.add_done_callback(lambda _: self._asked.pop(key))
+        return await asyncio.shield(asked)  # whoever hangs up takes nobody along
 
     def forget(self) -> None:
         """Some token is not what it was."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +57,35 @@ def test_bad_tokens_are_not_remembered_as_anything(service):
     with pytest.raises(Refused):
         identities.find("nobody", 5.0)
     assert identities.remembered("nobody", 5.0) is None
+
+
+def test_those_who_ask_at_the_same_time_share_an_answer_but_not_after_a_revocation(service, make):
+    token, secret = make()
+    identities = Identities(service.database, 1.0)
+    looks: list[str] = []
+    find = identities.find
+
+    def counted(secret, now):
+        looks.append(secret)
+        return find(secret, now)
+
+    identities.find = counted
+
+    async def ask() -> None:
+        found = await asyncio.gather(*[identities.ask(secret, 5.0) for _ in range(10)])
+        assert {caller.token for caller in found} == {token.id}
+        assert looks == [secret]
+        before = asyncio.ensure_future(identities.ask(secret, 5.0))
+        await asyncio.sleep(0)
+        with service.database.transaction() as tx:
+            tx.tokens.revoke(token.id, now=5.0)
+        identities.forget()
+        with pytest.raises(Refused, match="not known"):
+            await identities.ask(secret, 5.0)
+        await asyncio.wait([before])
+        before.exception()  # it may have looked before or after
+
+    asyncio.run(ask())
 
 
 def test_nothing_is_remembered_where_that_is_asked_for(service, make):
