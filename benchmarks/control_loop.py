@@ -8,6 +8,7 @@ Jobs run nowhere: the executor only listens. Numbers are milliseconds, over some
 from __future__ import annotations
 
 import argparse
+import gc
 import tempfile
 import time
 from pathlib import Path
@@ -61,6 +62,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pending", type=int, default=2000)
     arguments = parser.parse_args()
+    gc.collect()
+    gc.freeze()  # as a server does before it serves
     with tempfile.TemporaryDirectory() as folder:
         database = Database(f"sqlite:///{Path(folder)}/bench.db")
         listener = QuietCluster(NODES)

@@ -44,7 +44,7 @@ _paths = st.lists(_words, min_size=1, max_size=4).map("/".join)
     files=st.sets(_paths, max_size=10),
     rules=st.dictionaries(st.sampled_from(["", "a", "a/b", "keep"]), _rules),
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_same_files_count_as_git_would_add(files, rules):
     """Git is the oracle. Its global and private ignore files are not the folder's, and are switched off."""
     with tempfile.TemporaryDirectory() as base:
