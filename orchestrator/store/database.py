@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from orchestrator.store.backends import backend
 from orchestrator.store.lease import Lease
 from orchestrator.store.migrate import migrate
 from orchestrator.store.transaction import Transaction
+from orchestrator.store.urls import backend
 from orchestrator.store.writer import Writer
 
 

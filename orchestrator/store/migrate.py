@@ -10,7 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from orchestrator.store.backends import Backend
+from orchestrator.store.backend import Backend
 from workers.errors import InputError
 
 #: Alembic keeps the migration that runs in a global.

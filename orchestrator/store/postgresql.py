@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from orchestrator.store.backends import BUSY_SECONDS_MAX, READERS_KEPT, READERS_MAX, Backend
+from orchestrator.store.backend import BUSY_SECONDS_MAX, READERS_KEPT, READERS_MAX, Backend
 from orchestrator.store.tables import dump_json
 from workers.errors import AccessError, InputError, LockstepError, UnreachableError
 

@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from orchestrator.store.backends import BUSY_SECONDS_MAX, READERS_KEPT, READERS_MAX, Backend
+from orchestrator.store.backend import BUSY_SECONDS_MAX, READERS_KEPT, READERS_MAX, Backend
 from orchestrator.store.tables import dump_json
 from workers.errors import AccessError, InputError, LockstepError, UnreachableError
 

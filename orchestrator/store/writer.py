@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from orchestrator.store.backends import Backend
+from orchestrator.store.backend import Backend
 from workers.errors import LockstepError, UnreachableError
 
 #: Blocks in one commit, so that the first of them is not kept waiting for ever.

@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.store.lease import Lock
-from workers.errors import InputError, LockstepError, UnreachableError
+from workers.errors import LockstepError, UnreachableError
 
 #: How long a writer waits for one in another process.
 BUSY_SECONDS_MAX = 10.0
@@ -99,27 +99,3 @@ class Backend(ABC):
     @abstractmethod
     def _known(self, error: DBAPIError) -> LockstepError | None:
         """What an error means to a user; None if it is a bug of ours."""
-
-
-def backend(url: str) -> Backend:
-    """The one that a URL leads to.
-
-    Raises:
-        InputError: it leads nowhere.
-    """
-    fix = "give sqlite:////path/to/file.db or postgresql://user@host/name"
-    try:
-        parsed: URL = make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise InputError("this is no URL of a database", where=repr(url), fix=fix) from error
-    match parsed.get_backend_name():
-        case "sqlite":
-            from orchestrator.store.sqlite import Sqlite
-
-            return Sqlite(parsed)
-        case "postgresql" | "postgres":
-            from orchestrator.store.postgresql import Postgresql
-
-            return Postgresql(parsed)
-    shown = parsed.render_as_string(hide_password=True)
-    raise InputError("only SQLite and PostgreSQL are supported", where=shown, fix=fix)
