@@ -1,0 +1,74 @@
+"""What a plan has found out already: where a job got no room, one that wants as much or more gets none either.
+
+Room only becomes less while a plan is made, and so do victims. So of thousands of jobs that wait for the same
+only the first has to be looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from orchestrator.scheduler.board import Board
+from orchestrator.scheduler.room import Shape
+from orchestrator.scheduler.snapshot import Job, Within
+from orchestrator.scheduler.victims import Rank
+
+
+class Outcome(Enum):
+    """Of an attempt to start a job."""
+
+    STARTED = "started"
+    NO_ROOM = "no room"
+    DELAYS = "there is room, but somebody would wait longer"
+
+
+@dataclass(slots=True)
+class Refusals:
+    """Of jobs of one shape that have to share the same: what failed, and until when each would have run."""
+
+    shape: Shape
+    starts: list[tuple[int, float, int]] = field(default_factory=list)
+    takes: dict[str, list[tuple[Rank, int, float]]] = field(default_factory=dict)
+
+    def start(self, workers: int, until: float) -> Outcome | None:
+        """How a start fails, if that is known."""
+        for least, time, there in self.starts:
+            if workers >= least and until >= time:
+                return Outcome.DELAYS if workers <= there else Outcome.NO_ROOM
+        return None
+
+    def note_start(self, workers: int, until: float, there: int) -> None:
+        """No gang of so many or more that runs until then or longer can start; there is room for so many now."""
+        self.starts.insert(0 if until == 0.0 else len(self.starts), (workers, until, there))
+
+    def taking(self, group: str, rank: Rank, workers: int, until: float) -> bool:
+        """Whether others are known not to have enough."""
+        for (first, second), least, time in self.takes.get(group, ()):
+            if workers >= least and until >= time and rank[0] <= first and rank[1] <= second:
+                return True
+        return False
+
+    def note_taking(self, group: str, rank: Rank, workers: int, until: float) -> None:
+        """For none of this rank or a lower one, that is so large and runs until then or longer, others have enough."""
+        self.takes.setdefault(group, []).append((rank, workers, until))
+
+
+class AllRefusals:
+    """By shape and what has to be shared."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._known: dict[tuple[object, ...], Refusals] = {}
+
+    def of(self, job: Job) -> Refusals:
+        """Those of jobs like this one."""
+        request = job.request
+        anywhere = job.within is Within.ANYWHERE
+        key: tuple[object, ...] = (request.cpu_millis, request.gpu_millis, request.memory_mib, anywhere)
+        if job.selector or not anywhere:
+            key = (*key, job.within.value, *sorted(job.selector.items()))
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = Refusals(self._board.room.shape(job))
+        return found
