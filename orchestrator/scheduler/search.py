@@ -115,61 +115,93 @@ def _reach(room: Room, gang: Gang, node: Ints, fits: Ints) -> Ints:
 
 
 class _WalkBack:
-    """Gives back whatever is not needed, beginning with what hurts most: the last."""
+    """Gives back whatever is not needed, beginning with what hurts most: the last.
+
+    Of a node it knows what is free at least in each stretch of rows in which nobody's end lies.
+    """
 
     def __init__(self, room: Room, gang: Gang, entries: _Entries) -> None:
         self._gang, self._room = gang, room
-        self._step, self._node = entries.step.tolist(), entries.node.tolist()
-        self._amounts, self._rows = entries.amounts, entries.rows.tolist()
+        self._wants = [(kind, amount) for kind, amount in enumerate(gang.shape.amounts) if amount]
+        self._step, self._node, rows = entries.step.tolist(), entries.node.tolist(), entries.rows.tolist()
+        self._amounts = entries.amounts.tolist()
+        self._left, self._stretches = self._lay_out(rows)
         self._slots = gang.slots.copy()
-        self._left = {place: room.free[SOON : gang.end, place].copy() for place in self._node}
-        for place, amount, row in zip(self._node, self._amounts, self._rows, strict=True):
-            self._left[place][:row] += amount
         for place, left in self._left.items():
             self._slots[place] = self._fit(left)
+        self._fits = {place: int(self._slots[place]) for place in self._left}
         #: Nodes among which there is enough → how many workers more than enough.
         self._spare = self._more_than_enough()
+
+    def _lay_out(self, rows: list[int]) -> tuple[dict[int, list[list[int]]], list[int]]:
+        """By node, what is free in each stretch if all go; and in how many stretches each entry gives."""
+        free, whole = self._room.free[SOON : self._gang.end], self._gang.end - SOON
+        breaks: dict[int, set[int]] = {}
+        for place, row in zip(self._node, rows, strict=True):
+            breaks.setdefault(place, set()).add(row)
+        left: dict[int, list[list[int]]] = {}
+        ends: dict[int, list[int]] = {}
+        for place, found in breaks.items():
+            begins = [0, *sorted(found - {whole})]
+            here = free[:, place]
+            least = here if len(here) == 1 else np.minimum.reduceat(here, begins, axis=0)
+            left[place], ends[place] = least.tolist(), [*begins[1:], whole]
+        stretches = []
+        for place, row, amounts in zip(self._node, rows, self._amounts, strict=True):
+            stretches.append(ends[place].index(row) + 1)
+            for stretch in left[place][: stretches[-1]]:
+                for kind, _ in self._wants:
+                    stretch[kind] += amounts[kind]
+        return left, stretches
 
     def run(self, evictions: Evictions) -> Found:
         loans = len(evictions.lenders)
         begins = [n for n, step in enumerate(self._step) if not n or step != self._step[n - 1]]
-        steps = [(self._step[begin], begin) for begin in begins]
-        kept, stopped, end = [], set[str](), len(self._step)
-        for step, begin in reversed(steps):
+        kept, stopped, end = list[int](), set[str](), len(self._step)
+        for begin in reversed(begins):
+            step = self._step[begin]
             # Without the last there was not enough, and what a job has on loan goes if it stops.
-            is_needed = end == len(self._step) or (step < loans and evictions.lenders[step].job.id in stopped)
-            if is_needed or not self._give_back(range(begin, end)):
+            needed = end == len(self._step) or (step < loans and evictions.lenders[step].job.id in stopped)
+            if needed or not self._give_back(range(begin, end)):
                 kept.append(step)
                 if step >= loans:
                     stopped.add(evictions.stops[step - loans].job.id)
             end = begin
+        for place, fits in self._fits.items():
+            self._slots[place] = fits
         return Found(steps=kept[::-1], slots=self._slots)
 
     def _give_back(self, entries: range) -> bool:
         """Give these back, if there is enough without."""
         spare = self._spare.copy()
-        changed: list[tuple[int, Ints, int]] = []
+        changed: list[tuple[int, list[list[int]], int]] = []
         for entry in entries:
-            place = self._node[entry]
-            left = self._left[place].copy()
-            left[: self._rows[entry]] -= self._amounts[entry]
+            place, amounts, count = self._node[entry], self._amounts[entry], self._stretches[entry]
+            left = [
+                [have - less for have, less in zip(stretch, amounts, strict=True)] if n < count else stretch
+                for n, stretch in enumerate(self._left[place])
+            ]
             fits, group = self._fit(left), self._group(place)
             if group in spare:
-                spare[group] -= int(self._slots[place]) - fits
+                spare[group] -= self._fits[place] - fits
                 if spare[group] < 0:
                     del spare[group]
                     if not spare:
                         return False
             changed.append((place, left, fits))
         for place, left, fits in changed:
-            self._left[place], self._slots[place] = left, fits
+            self._left[place], self._fits[place] = left, fits
         self._spare = spare
         return True
 
-    def _fit(self, left: Ints) -> int:
-        least = left[0] if len(left) == 1 else left.min(axis=0)
-        wants = zip(least.tolist(), self._gang.shape.amounts, strict=True)
-        return max(0, min((have // want for have, want in wants if want), default=1 << 20))
+    def _fit(self, left: list[list[int]]) -> int:
+        fits = 1 << 20
+        for stretch in left:
+            for kind, amount in self._wants:
+                here = stretch[kind] // amount
+                if here < fits:
+                    fits = here
+        return max(0, fits)
 
     def _group(self, place: int) -> int:
         if self._gang.within is Within.ANYWHERE:
