@@ -117,42 +117,31 @@ def _reach(room: Room, gang: Gang, node: Ints, fits: Ints) -> Ints:
 class _WalkBack:
     """Gives back whatever is not needed, beginning with what hurts most: the last.
 
-    Of a node it knows what is free at least in each stretch of rows in which nobody's end lies.
+    What fits on a node is the least of a few limits, each of a kind in a stretch of rows in which nobody's end
+    lies. Most of them never bind, even if nobody leaves, and are left out.
     """
 
     def __init__(self, room: Room, gang: Gang, entries: _Entries) -> None:
         self._gang, self._room = gang, room
-        self._wants = [(kind, amount) for kind, amount in enumerate(gang.shape.amounts) if amount]
-        self._step, self._node, rows = entries.step.tolist(), entries.node.tolist(), entries.rows.tolist()
-        self._amounts = entries.amounts.tolist()
-        self._left, self._stretches = self._lay_out(rows)
+        self._step, self._node = entries.step.tolist(), entries.node.tolist()
+        whole, kinds = gang.end - SOON, np.flatnonzero(gang.shape.vector)
+        begins = np.unique(np.r_[0, entries.rows[entries.rows < whole]])
+        places, whose = np.unique(entries.node, return_inverse=True)
+        before = np.minimum.reduceat(room.free[SOON : gang.end][:, places][..., kinds], begins, axis=0)
+        gives = entries.amounts[:, None, kinds] * (begins < entries.rows[:, None])[..., None]
+        after = before.transpose(1, 0, 2).copy()  # (nodes, stretches, kinds), as all have gone
+        np.add.at(after, whose, gives)
+        wants = gang.shape.vector[kinds]
+        fits = np.maximum((after // wants).min(axis=(1, 2)), 0)
+        binding = (before // wants < fits[:, None]).any(axis=1)
+        self._wants = np.broadcast_to(wants, binding.shape)[binding].tolist()
+        self._gives = gives[:, binding].tolist()
+        self._left = dict(zip(places.tolist(), after[:, binding].tolist(), strict=True))
+        self._fits = dict(zip(places.tolist(), fits.tolist(), strict=True))
         self._slots = gang.slots.copy()
-        for place, left in self._left.items():
-            self._slots[place] = self._fit(left)
-        self._fits = {place: int(self._slots[place]) for place in self._left}
+        self._slots[places] = fits
         #: Nodes among which there is enough → how many workers more than enough.
         self._spare = self._more_than_enough()
-
-    def _lay_out(self, rows: list[int]) -> tuple[dict[int, list[list[int]]], list[int]]:
-        """By node, what is free in each stretch if all go; and in how many stretches each entry gives."""
-        free, whole = self._room.free[SOON : self._gang.end], self._gang.end - SOON
-        breaks: dict[int, set[int]] = {}
-        for place, row in zip(self._node, rows, strict=True):
-            breaks.setdefault(place, set()).add(row)
-        left: dict[int, list[list[int]]] = {}
-        ends: dict[int, list[int]] = {}
-        for place, found in breaks.items():
-            begins = [0, *sorted(found - {whole})]
-            here = free[:, place]
-            least = here if len(here) == 1 else np.minimum.reduceat(here, begins, axis=0)
-            left[place], ends[place] = least.tolist(), [*begins[1:], whole]
-        stretches = []
-        for place, row, amounts in zip(self._node, rows, self._amounts, strict=True):
-            stretches.append(ends[place].index(row) + 1)
-            for stretch in left[place][: stretches[-1]]:
-                for kind, _ in self._wants:
-                    stretch[kind] += amounts[kind]
-        return left, stretches
 
     def run(self, evictions: Evictions) -> Found:
         loans = len(evictions.lenders)
@@ -174,14 +163,13 @@ class _WalkBack:
     def _give_back(self, entries: range) -> bool:
         """Give these back, if there is enough without."""
         spare = self._spare.copy()
-        changed: list[tuple[int, list[list[int]], int]] = []
+        changed: list[tuple[int, list[int], int]] = []
         for entry in entries:
-            place, amounts, count = self._node[entry], self._amounts[entry], self._stretches[entry]
-            left = [
-                [have - less for have, less in zip(stretch, amounts, strict=True)] if n < count else stretch
-                for n, stretch in enumerate(self._left[place])
-            ]
-            fits, group = self._fit(left), self._group(place)
+            place = self._node[entry]
+            left = [have - less for have, less in zip(self._left[place], self._gives[entry], strict=True)]
+            limits = [have // want for have, want in zip(left, self._wants, strict=True)]
+            fits = max(0, min(self._fits[place], *limits))
+            group = self._group(place)
             if group in spare:
                 spare[group] -= self._fits[place] - fits
                 if spare[group] < 0:
@@ -193,15 +181,6 @@ class _WalkBack:
             self._left[place], self._fits[place] = left, fits
         self._spare = spare
         return True
-
-    def _fit(self, left: list[list[int]]) -> int:
-        fits = 1 << 20
-        for stretch in left:
-            for kind, amount in self._wants:
-                here = stretch[kind] // amount
-                if here < fits:
-                    fits = here
-        return max(0, fits)
 
     def _group(self, place: int) -> int:
         if self._gang.within is Within.ANYWHERE:
