@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.scheduler.evictions import Evictions, rows_of
-from orchestrator.scheduler.placement import most
+from orchestrator.scheduler.placement import enough, most
 from orchestrator.scheduler.room import SOON, Ints, Room, Shape
 from orchestrator.scheduler.snapshot import Within
 
@@ -122,77 +122,67 @@ class _WalkBack:
     """
 
     def __init__(self, room: Room, gang: Gang, entries: _Entries) -> None:
-        self._gang, self._room = gang, room
-        self._step, self._node = entries.step.tolist(), entries.node.tolist()
+        self._gang, self._room, self._step = gang, room, entries.step
         whole, kinds = gang.end - SOON, np.flatnonzero(gang.shape.vector)
-        begins = np.unique(np.r_[0, entries.rows[entries.rows < whole]])
-        places, whose = np.unique(entries.node, return_inverse=True)
-        before = np.minimum.reduceat(room.free[SOON : gang.end][:, places][..., kinds], begins, axis=0)
-        gives = entries.amounts[:, None, kinds] * (begins < entries.rows[:, None])[..., None]
+        stretches = np.unique(np.r_[0, entries.rows[entries.rows < whole]])
+        self._places, self._whose = np.unique(entries.node, return_inverse=True)
+        free = room.free[SOON : gang.end][:, self._places][..., kinds]
+        before = np.minimum.reduceat(free, stretches, axis=0)
+        gives = entries.amounts[:, None, kinds] * (stretches < entries.rows[:, None])[..., None]
         after = before.transpose(1, 0, 2).copy()  # (nodes, stretches, kinds), as all have gone
-        np.add.at(after, whose, gives)
+        np.add.at(after, self._whose, gives)
         wants = gang.shape.vector[kinds]
-        fits = np.maximum((after // wants).min(axis=(1, 2)), 0)
-        binding = (before // wants < fits[:, None]).any(axis=1)
-        self._wants = np.broadcast_to(wants, binding.shape)[binding].tolist()
-        self._gives = gives[:, binding].tolist()
-        self._left = dict(zip(places.tolist(), after[:, binding].tolist(), strict=True))
-        self._fits = dict(zip(places.tolist(), fits.tolist(), strict=True))
+        self._fits = np.maximum((after // wants).min(axis=(1, 2)), 0)
+        binding = (before // wants < self._fits[:, None]).any(axis=1)
+        self._wants = np.broadcast_to(wants, binding.shape)[binding]
+        self._gives, self._left = gives[:, binding], after[:, binding]
         self._slots = gang.slots.copy()
-        self._slots[places] = fits
-        #: Nodes among which there is enough → how many workers more than enough.
-        self._spare = self._more_than_enough()
+        self._slots[self._places] = self._fits
 
     def run(self, evictions: Evictions) -> Found:
         loans = len(evictions.lenders)
-        begins = [n for n, step in enumerate(self._step) if not n or step != self._step[n - 1]]
-        kept, stopped, end = list[int](), set[str](), len(self._step)
-        for begin in reversed(begins):
-            step = self._step[begin]
-            # Without the last there was not enough, and what a job has on loan goes if it stops.
-            needed = end == len(self._step) or (step < loans and evictions.lenders[step].job.id in stopped)
-            if needed or not self._give_back(range(begin, end)):
-                kept.append(step)
-                if step >= loans:
-                    stopped.add(evictions.stops[step - loans].job.id)
-            end = begin
-        for place, fits in self._fits.items():
-            self._slots[place] = fits
-        return Found(steps=kept[::-1], slots=self._slots)
+        last, entries = int(self._step[-1]), np.arange(len(self._step))[::-1]
+        step = self._step[entries]
+        kept = [
+            last,
+            *self._thinned(entries[(step < last) & (step >= loans)]),
+        ]  # without the last it was too little
+        # What a job has on loan goes if it stops.
+        stopped = {evictions.stops[step - loans].job.id for step in kept if step >= loans}
+        go = np.array([worker.job.id in stopped for worker in evictions.lenders], dtype=np.bool_)
+        lent = entries[(step < last) & (step < loans)]
+        stays = go[self._step[lent]]
+        kept += [*self._step[lent[stays]].tolist(), *self._thinned(lent[~stays])]
+        return Found(steps=sorted(kept), slots=self._slots)
 
-    def _give_back(self, entries: range) -> bool:
+    def _thinned(self, entries: Ints) -> list[int]:
+        """Which steps are needed, of those whose entries these are; the others are given back, the first first.
+
+        Where a whole block of them can be given back, each could, one after the other.
+        """
+        step = self._step[entries]
+        bounds = np.flatnonzero(np.r_[True, step[1:] != step[:-1], True]) if len(step) else step
+        count = block = max(0, len(bounds) - 1)
+        kept, at = list[int](), 0
+        while at < count:
+            block = min(block, count - at)
+            if self._give_back(entries[bounds[at] : bounds[at + block]]):
+                at, block = at + block, block * 4
+            elif block > 1:
+                block = max(1, block // 4)
+            else:
+                kept.append(int(step[bounds[at]]))
+                at += 1
+        return kept
+
+    def _give_back(self, entries: Ints) -> bool:
         """Give these back, if there is enough without."""
-        spare = self._spare.copy()
-        changed: list[tuple[int, list[int], int]] = []
-        for entry in entries:
-            place = self._node[entry]
-            left = [have - less for have, less in zip(self._left[place], self._gives[entry], strict=True)]
-            limits = [have // want for have, want in zip(left, self._wants, strict=True)]
-            fits = max(0, min(self._fits[place], *limits))
-            group = self._group(place)
-            if group in spare:
-                spare[group] -= self._fits[place] - fits
-                if spare[group] < 0:
-                    del spare[group]
-                    if not spare:
-                        return False
-            changed.append((place, left, fits))
-        for place, left, fits in changed:
-            self._left[place], self._fits[place] = left, fits
-        self._spare = spare
+        left = self._left.copy()
+        np.subtract.at(left, self._whose[entries], self._gives[entries])
+        limits = (left // self._wants).min(axis=1, initial=1 << 20)
+        fits, slots = np.maximum(np.minimum(self._fits, limits), 0), self._slots.copy()
+        slots[self._places] = fits
+        if not enough(slots, self._gang.workers, self._gang.within, self._room):
+            return False
+        self._left, self._fits, self._slots = left, fits, slots
         return True
-
-    def _group(self, place: int) -> int:
-        if self._gang.within is Within.ANYWHERE:
-            return 0
-        return place if self._gang.within is Within.NODE else int(self._room.zone[place])
-
-    def _more_than_enough(self) -> dict[int, int]:
-        slots, workers = self._slots, self._gang.workers
-        if self._gang.within is Within.ANYWHERE:
-            totals = slots.sum(keepdims=True)
-        elif self._gang.within is Within.NODE:
-            totals = slots
-        else:
-            totals = np.bincount(self._room.zone, weights=slots, minlength=self._room.zones).astype(np.int64)
-        return {group: int(totals[group]) - workers for group in np.flatnonzero(totals >= workers).tolist()}
