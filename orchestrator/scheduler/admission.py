@@ -56,18 +56,18 @@ class Admission:
 
     def _fares_no_better(self, job: Job, refusals: Refusals) -> bool:
         """Whether it waits, as others did that wanted no more: the quick way through thousands of jobs."""
-        board = self._board
+        board, id, workers = self._board, job.id, job.min_workers
         if board.first_blocked is None or (board.ahead and board.considered < board.config.reservations_max):
             return False  # it may be promised a time
-        if job.id in board.promises or job.id in board.kept or not board.ledger.is_unlimited(job.queue):
+        if id in board.promises or id in board.kept or not board.ledger.is_unlimited(job.queue):
             return False
         until = _over_at(board, job)
-        outcome = refusals.start(job.min_workers, until)
-        if outcome is None or board.misfit(job) is not None:
+        outcome = refusals.start(workers, until)
+        if outcome is None or not refusals.could_run(board, job):
             return False
-        if not refusals.taking(self._group(job), self._victims.rank(job), job.min_workers, until):
+        if not refusals.taking(self._group(job), self._victims.rank(job), workers, until):
             return False
-        board.explain[job.id] = _waits(board, job, refusals.shape, outcome)
+        board.explain[id] = _waits(board, job, refusals.shape, outcome)
         return True
 
     def _decide(self, job: Job, refusals: Refusals, own: bool) -> None:

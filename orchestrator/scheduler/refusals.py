@@ -30,6 +30,15 @@ class Refusals:
     shape: Shape
     starts: list[tuple[int, float, int]] = field(default_factory=list)
     takes: dict[str, list[tuple[Rank, int, float]]] = field(default_factory=dict)
+    _possible: set[int] = field(default_factory=set)
+
+    def could_run(self, board: Board, job: Job) -> bool:
+        """Whether it fits if nothing else runs."""
+        if job.min_workers not in self._possible:
+            if board.misfit(job) is not None:
+                return False
+            self._possible.add(job.min_workers)
+        return True
 
     def start(self, workers: int, until: float) -> Outcome | None:
         """How a start fails, if that is known."""

@@ -70,15 +70,16 @@ class Victims:
         if self._table is None:
             self._workers = self._in_order()
             self._table = Table(board, self._workers)
+            for place, worker in enumerate(self._workers):
+                self._places.setdefault(self._group(worker.job), []).append(place)
             able = [w for w in board.at_work.values() if w.lent and w.job.state is JobState.RUNNING]
             self._lenders = sorted(able, key=lambda worker: (-worker.on_loan, worker.job.id))
         if self._departures != board.departures:
             self._departures, self._answers, self._reclaims = board.departures, {}, (-1, ())
             self._lenders = [w for w in self._lenders if w.lent and w.job.id in board.at_work]
-            self._places = {}
-            for place, worker in enumerate(self._workers):
-                if worker.job.id in board.at_work:
-                    self._places.setdefault(self._group(worker.job), []).append(place)
+            workers, there = self._workers, board.at_work
+            for group, places in self._places.items():
+                self._places[group] = [place for place in places if workers[place].job.id in there]
         return self._table
 
     def _in_order(self) -> list[Worker]:
