@@ -11,7 +11,7 @@ from orchestrator.scheduler.order import can_meet
 from orchestrator.scheduler.placement import choose, enough, most
 from orchestrator.scheduler.preemption import Taking, carry_out, cost, find
 from orchestrator.scheduler.reasons import Code, Reason
-from orchestrator.scheduler.refusals import AllRefusals, Outcome, Refusals
+from orchestrator.scheduler.refusals import Alike, AllRefusals, Outcome, Refusals
 from orchestrator.scheduler.room import SOON, Ints, Shape, Spots
 from orchestrator.scheduler.snapshot import Job, NodeState
 from orchestrator.scheduler.victims import Victims
@@ -34,8 +34,9 @@ class Admission:
 
     def admit(self, job: Job) -> None:
         """Decide about a job."""
-        board, refusals = self._board, self._refusals.of(job)
-        if self._fares_no_better(job, refusals):
+        board, alike = self._board, self._refusals.of(job)
+        refusals = alike.refusals
+        if self._fares_no_better(job, alike):
             return
         if (refused := board.ledger.impossible(job)) is not None:
             board.rejects[job.id] = refused
@@ -54,21 +55,34 @@ class Admission:
         if job.id not in board.at_work:
             board.room.open(mine, closed=True)
 
-    def _fares_no_better(self, job: Job, refusals: Refusals) -> bool:
+    def _fares_no_better(self, job: Job, alike: Alike) -> bool:
         """Whether it waits, as others did that wanted no more: the quick way through thousands of jobs."""
-        board, id, workers = self._board, job.id, job.min_workers
+        board, id, refusals = self._board, job.id, alike.refusals
+        if id in board.promises or id in board.kept:
+            return False
+        until = inf if job.estimate is None or not board.ahead else board.now + job.estimate
+        changes = (board.ledger.changes, len(refusals.starts))
+        if until == alike.until and alike.changes == changes and alike.reason is not None:
+            board.explain[id] = alike.reason
+            return True
         if board.first_blocked is None or (board.ahead and board.considered < board.config.reservations_max):
             return False  # it may be promised a time
-        if id in board.promises or id in board.kept or not board.ledger.is_unlimited(job.queue):
+        outcome = refusals.start(job.min_workers, until)
+        if outcome is None or not board.ledger.is_unlimited(job.queue) or board.misfit(job) is not None:
             return False
-        until = _over_at(board, job)
-        outcome = refusals.start(workers, until)
-        if outcome is None or not refusals.could_run(board, job):
+        if not refusals.taking(self._group(job), self._victims.rank(job), job.min_workers, until):
             return False
-        if not refusals.taking(self._group(job), self._victims.rank(job), workers, until):
-            return False
-        board.explain[id] = _waits(board, job, refusals.shape, outcome)
+        reason = board.explain[id] = _waits(board, job, refusals.shape, outcome)
+        if not self._stands_alone(job):
+            alike.reason, alike.until, alike.changes = reason, until, changes
         return True
+
+    def _stands_alone(self, job: Job) -> bool:
+        """Whether more than its queue, priority and size matters for who gives way to it."""
+        policy = self._board.config.policy
+        if policy is Policy.DEADLINE:
+            return job.deadline is not None
+        return policy is Policy.FAIR and self._board.config.by_service
 
     def _decide(self, job: Job, refusals: Refusals, own: bool) -> None:
         """`own`: it has room that nobody before it had, so it does not matter that they did not fit."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 
 from orchestrator.scheduler.board import Board
+from orchestrator.scheduler.reasons import Reason
 from orchestrator.scheduler.room import Shape
 from orchestrator.scheduler.snapshot import Job, Within
 from orchestrator.scheduler.victims import Rank
@@ -30,15 +32,6 @@ class Refusals:
     shape: Shape
     starts: list[tuple[int, float, int]] = field(default_factory=list)
     takes: dict[str, list[tuple[Rank, int, float]]] = field(default_factory=dict)
-    _possible: set[int] = field(default_factory=set)
-
-    def could_run(self, board: Board, job: Job) -> bool:
-        """Whether it fits if nothing else runs."""
-        if job.min_workers not in self._possible:
-            if board.misfit(job) is not None:
-                return False
-            self._possible.add(job.min_workers)
-        return True
 
     def start(self, workers: int, until: float) -> Outcome | None:
         """How a start fails, if that is known."""
@@ -59,25 +52,47 @@ class Refusals:
         return False
 
     def note_taking(self, group: str, rank: Rank, workers: int, until: float) -> None:
-        """For none of this rank or a lower one, that is so large and runs until then or longer, others have enough."""
+        """Others have not enough for a gang of so many or more, of this rank or a lower one, that runs until then."""
         self.takes.setdefault(group, []).append((rank, workers, until))
 
 
+@dataclass(slots=True)
+class Alike:
+    """Jobs that ask for the same and stand alike: those of one queue, priority, shape and number of workers.
+
+    Attributes:
+        refusals: of their shape.
+        reason: why one waits that runs until `until`, as of these numbers of changes; None if unknown.
+    """
+
+    refusals: Refusals
+    reason: Reason | None = None
+    until: float = inf
+    changes: tuple[int, int] = (-1, -1)
+
+
 class AllRefusals:
-    """By shape and what has to be shared."""
+    """By shape and what has to be shared; and by all that matters beside."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._known: dict[tuple[object, ...], Refusals] = {}
+        self._known: dict[tuple[Shape, Within], Refusals] = {}
+        self._alike: dict[tuple[object, ...], Alike] = {}
 
-    def of(self, job: Job) -> Refusals:
-        """Those of jobs like this one."""
+    def of(self, job: Job) -> Alike:
+        """Of jobs like this one."""
         request = job.request
-        anywhere = job.within is Within.ANYWHERE
-        key: tuple[object, ...] = (request.cpu_millis, request.gpu_millis, request.memory_mib, anywhere)
-        if job.selector or not anywhere:
+        key: tuple[object, ...] = (
+            *(request.cpu_millis, request.gpu_millis, request.memory_mib),
+            *(job.min_workers, job.priority, job.queue),
+        )
+        if job.deadline is not None:
+            key = (*key, "deadline")
+        if job.selector or job.within is not Within.ANYWHERE:
             key = (*key, job.within.value, *sorted(job.selector.items()))
-        found = self._known.get(key)
+        found = self._alike.get(key)
         if found is None:
-            found = self._known[key] = Refusals(self._board.room.shape(job))
+            shape = self._board.room.shape(job)
+            refusals = self._known.setdefault((shape, job.within), Refusals(shape))
+            found = self._alike[key] = Alike(refusals)
         return found
