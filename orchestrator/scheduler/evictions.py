@@ -1,6 +1,7 @@
 """What jobs at work leave behind if they go, one after another, as arrays.
 
-A search looks at thousands of these entries for each of hundreds of jobs, so they are laid out once for a plan.
+A search looks at up to thousands of these entries, for each of hundreds of jobs: so they are laid out once
+for a plan.
 """
 
 from __future__ import annotations
@@ -23,10 +24,9 @@ class Evictions:
 
     Attributes:
         lenders: whose worker process goes, by step; there are as many loans.
-        stops: who stops, by step after those.
-        protected: of `stops`, how many may not go yet: the last ones, the first to be free first.
-        step, node, amounts, until: of entries, in the order of the steps: what is given up on which node, (entries,
-            kinds), and the time from which it counts as free in any case.
+        stops: who stops, by step after those; last those who may not yet, the first to be free first.
+        step, node, amounts, until: of entries, in the order of the steps: which node, what is given up there,
+            (entries, kinds), and the time from which it counts as free in any case.
         total: (nodes, kinds), what all of them give up.
     """
 

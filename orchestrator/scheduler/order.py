@@ -80,14 +80,15 @@ def in_order(board: Board, jobs: list[Job], keys: dict[str, Key]) -> Iterator[Jo
         (_share(board, queue), keys[waiting[-1].id], queue) for queue, waiting in by_queue.items()
     ]
     heapq.heapify(heap)
+    ledger, promises = board.ledger, board.promises
     while heap:
         share, _, queue = heap[0]
-        waiting, before = by_queue[queue], (board.ledger.changes, len(board.promises))
+        waiting, changes, promised = by_queue[queue], ledger.changes, len(promises)
         yield waiting.pop()
         if not waiting:
             heapq.heappop(heap)
             continue
-        if before != (board.ledger.changes, len(board.promises)):
+        if ledger.changes != changes or len(promises) != promised:
             share = _share(board, queue)
         heapq.heapreplace(heap, (share, keys[waiting[-1].id], queue))
 

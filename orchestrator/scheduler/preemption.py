@@ -36,7 +36,7 @@ class Taking:
 
 @dataclass(frozen=True, slots=True)
 class TooLittle:
-    """Not even all that others have is enough: so many workers would fit; `always`: of any shorter job too."""
+    """Not even all that others have is enough. So many workers would fit; `always`: of shorter jobs too."""
 
     workers: int
     always: bool

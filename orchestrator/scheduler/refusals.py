@@ -1,4 +1,4 @@
-"""What a plan has found out already: where a job got no room, one that wants as much or more gets none either.
+"""What a plan has found out: where a job got no room, one that wants as much or more gets none either.
 
 Room only becomes less while a plan is made, and so do victims. So of thousands of jobs that wait for the same
 only the first has to be looked at.
@@ -41,7 +41,7 @@ class Refusals:
         return None
 
     def note_start(self, workers: int, until: float, there: int) -> None:
-        """No gang of so many or more that runs until then or longer can start; there is room for so many now."""
+        """No gang of so many or more that runs until then can start; now there is room for `there`."""
         self.starts.insert(0 if until == 0.0 else len(self.starts), (workers, until, there))
 
     def taking(self, group: str, rank: Rank, workers: int, until: float) -> bool:
@@ -52,7 +52,7 @@ class Refusals:
         return False
 
     def note_taking(self, group: str, rank: Rank, workers: int, until: float) -> None:
-        """Others have not enough for a gang of so many or more, of this rank or a lower one, that runs until then."""
+        """Others have too little for gangs of so many or more, of this rank or a lower one, until then."""
         self.takes.setdefault(group, []).append((rank, workers, until))
 
 

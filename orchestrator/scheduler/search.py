@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.scheduler.evictions import Evictions, rows_of
 from orchestrator.scheduler.placement import enough, most
@@ -21,7 +22,7 @@ _FIRST, _MORE = 48, 6
 
 @dataclass(frozen=True, slots=True)
 class Gang:
-    """Who looks for room: `slots`, (nodes,), is how many of its workers fit on each in rows "soon" to `end`."""
+    """Who looks for room. `slots`: (nodes,), how many of its workers fit in all rows from "soon" to `end`."""
 
     shape: Shape
     workers: int
@@ -51,7 +52,7 @@ class _Entries:
         return _Entries(self.step[:count], self.node[:count], self.amounts[:count], self.rows[:count])
 
 
-def search(room: Room, gang: Gang, evictions: Evictions, useful: Ints) -> Found | int:
+def search(room: Room, gang: Gang, evictions: Evictions, useful: NDArray[np.bool_]) -> Found | int:
     """The steps that have to be taken, or how many workers fit if all are.
 
     Args:
@@ -117,8 +118,8 @@ def _reach(room: Room, gang: Gang, node: Ints, fits: Ints) -> Ints:
 class _WalkBack:
     """Gives back whatever is not needed, beginning with what hurts most: the last.
 
-    What fits on a node is the least of a few limits, each of a kind in a stretch of rows in which nobody's end
-    lies. Most of them never bind, even if nobody leaves, and are left out.
+    What fits on a node is the least of some limits, each of a kind in a stretch of rows in which nobody ends.
+    Most of them never bind, even if nobody leaves, and are left out.
     """
 
     def __init__(self, room: Room, gang: Gang, entries: _Entries) -> None:
@@ -143,10 +144,8 @@ class _WalkBack:
         loans = len(evictions.lenders)
         last, entries = int(self._step[-1]), np.arange(len(self._step))[::-1]
         step = self._step[entries]
-        kept = [
-            last,
-            *self._thinned(entries[(step < last) & (step >= loans)]),
-        ]  # without the last it was too little
+        # Without the last there was not enough.
+        kept = [last, *self._thinned(entries[(step < last) & (step >= loans)])]
         # What a job has on loan goes if it stops.
         stopped = {evictions.stops[step - loans].job.id for step in kept if step >= loans}
         go = np.array([worker.job.id in stopped for worker in evictions.lenders], dtype=np.bool_)
@@ -156,7 +155,7 @@ class _WalkBack:
         return Found(steps=sorted(kept), slots=self._slots)
 
     def _thinned(self, entries: Ints) -> list[int]:
-        """Which steps are needed, of those whose entries these are; the others are given back, the first first.
+        """Which steps are needed, of those whose entries these are; the others are given back in this order.
 
         Where a whole block of them can be given back, each could, one after the other.
         """

@@ -54,7 +54,7 @@ class Victims:
         return Code.SERVICE if self._board.config.by_service else Code.PRIORITY
 
     def evictions(self, job: Job) -> Evictions:
-        """What is on loan, the largest loans first, so that few are disturbed; then those who give way to a job."""
+        """What is on loan, the largest loans first to disturb few; then who gives way to a job."""
         table = self._refreshed()
         own, others = self._own(job), self._others(job)
         found = self._answers.get((own, others))
