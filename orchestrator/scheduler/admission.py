@@ -118,7 +118,8 @@ class Admission:
         )
         if not own and refusals.taking(group, rank, job.min_workers, until):
             return None
-        found = find(board, job, refusals.shape, board.room.end_row(SOON, job.estimate), self._victims)
+        end = board.room.end_row(SOON, job.estimate)
+        found = find(board, job, refusals.shape, end, self._victims, own=own)
         if isinstance(found, Taking):
             return found
         if not own:

@@ -108,6 +108,7 @@ class Board:
         self._capacity = np.array(capacity, dtype=np.int64).reshape(-1, 3)
         self._misfits: dict[tuple[Shape, int, object], Reason | None] = {}
         self._shared: dict[tuple[Code, tuple[Fact, ...]], Reason] = {}
+        self.lifts = 0  # how often room was given back to all
         self.departures = 0  # how often somebody was told to leave by this plan
 
     def _worker(self, holding: Holding) -> Worker:
@@ -206,6 +207,7 @@ class Board:
         promise = self.promises.pop(job.id, None)
         if promise is None:
             return None
+        self.lifts += 1
         first = max(SOON, self.room.row_of(promise.start))
         self.room.give(promise.shape, promise.spots, first, self.row_before(promise.end))
         if promise.reservation.firm:

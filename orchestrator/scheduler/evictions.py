@@ -7,13 +7,14 @@ for a plan.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.scheduler.board import Board, Worker
-from orchestrator.scheduler.room import SOON, Ints
+from orchestrator.scheduler.room import SOON, Ints, Shape
+from orchestrator.scheduler.snapshot import Within
 
 _KINDS = 3
 
@@ -28,6 +29,8 @@ class Evictions:
         step, node, amounts, until: of entries, in the order of the steps: which node, what is given up there,
             (entries, kinds), and the time from which it counts as free in any case.
         total: (nodes, kinds), what all of them give up.
+        too_little: for gangs of so many of a shape, however short, this was not enough; by what they have to
+            share, and how often room had been given back.
     """
 
     lenders: Sequence[Worker]
@@ -37,6 +40,7 @@ class Evictions:
     amounts: Ints
     until: NDArray[np.float64]
     total: Ints
+    too_little: dict[tuple[Shape, Within, int], int] = field(default_factory=dict)
 
 
 class Table:

@@ -52,19 +52,27 @@ def cost(board: Board, worker: Worker) -> float:
     return (job.restart_cost + max(0.0, lost)) * job.units * worker.count
 
 
-def find(board: Board, job: Job, shape: Shape, end: int, victims: Victims) -> Taking | TooLittle:
+def find(
+    board: Board, job: Job, shape: Shape, end: int, victims: Victims, *, own: bool
+) -> Taking | TooLittle:
     """The least that others have to give up so that a job fits soon, if they can give up enough.
 
     Args:
         end: the row before which the job is over.
+        own: it has room that nobody before it had.
     """
+    evictions, asked = victims.evictions(job), (shape, job.within, board.lifts)
+    known = job.min_workers + 1 if own else evictions.too_little.get(asked, job.min_workers + 1)
+    if job.min_workers >= known:
+        return TooLittle(workers=known - 1, always=True)
     slots = board.room.window(shape, SOON, end)
     if enough(slots, job.min_workers, job.within, board.room):
         return Taking(slots=slots, until=board.now)
-    evictions = victims.evictions(job)
     soon = shape.fit(board.room.free[SOON] + evictions.total) * shape.eligible
     reach = most(soon, job.within, board.room)
     if reach < job.min_workers:
+        if not own:
+            evictions.too_little[asked] = reach + 1
         return TooLittle(workers=reach, always=True)
     gang = Gang(shape=shape, workers=job.min_workers, within=job.within, end=end, slots=slots)
     found = search(board.room, gang, evictions, soon > slots)

@@ -57,6 +57,8 @@ class Victims:
         """What is on loan, the largest loans first to disturb few; then who gives way to a job."""
         table = self._refreshed()
         own, others = self._own(job), self._others(job)
+        if not own[1]:
+            own = ("", 0)  # whatever its queue
         found = self._answers.get((own, others))
         if found is None:
             places = sorted(place for queue, count in others for place in self._to_reclaim(queue)[:count])
