@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
-from fractions import Fraction
 
 from orchestrator.scheduler.board import Board, Worker
 from orchestrator.scheduler.config import Policy
@@ -138,8 +137,8 @@ def _step(job: Job, size: int, most: int, pool: Amounts) -> int:
     return step
 
 
-def _turn(job: Job, size: int, level: int) -> tuple[Fraction, float, str]:
-    gain = Fraction(speed(job, size + 1) - speed(job, size)) / Fraction(job.units or 1.0)
+def _turn(job: Job, size: int, level: int) -> tuple[float, float, str]:
+    gain = (speed(job, size + 1) - speed(job, size)) / (job.units or 1.0)
     return -gain / (1 << min(level, 60)), job.submitted_at, job.id
 
 
