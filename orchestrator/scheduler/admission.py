@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import Enum
 from math import inf
 
-from orchestrator.scheduler.board import Board, Sort
+from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.config import Policy
 from orchestrator.scheduler.order import can_meet
 from orchestrator.scheduler.placement import choose, enough, most
 from orchestrator.scheduler.preemption import Taking, carry_out, cost, find
 from orchestrator.scheduler.reasons import Code, Reason
+from orchestrator.scheduler.refusals import Alike, AllRefusals, Outcome, Refusals
 from orchestrator.scheduler.room import SOON, Ints, Shape, Spots
-from orchestrator.scheduler.snapshot import Job, NodeState, Within
+from orchestrator.scheduler.snapshot import Job, NodeState
 from orchestrator.scheduler.victims import Victims
 
 
@@ -25,109 +25,153 @@ class Opening:
     slots: Ints
 
 
-def admit(board: Board, job: Job, victims: Victims) -> None:
-    """Decide about a job, given what was decided about those before it."""
-    sort = _sort(board, job)
-    if sort is not None and (known := board.fates.get(sort)) is not None:
-        board.explain[job.id] = known
-        return
-    if (refused := board.ledger.impossible(job)) is not None:
-        board.rejects[job.id] = refused
-        return
-    own = board.lift(job) is not None
-    others_wait = board.first_blocked is not None
-    if (limited := board.ledger.blocked(job)) is not None:
-        board.explain[job.id] = limited
-        return
-    kept = board.kept.get(job.id)
-    if kept is None:
-        _decide(board, job, victims, own)
-        if sort is not None and others_wait and _only_waits(board, job):
-            board.fates[sort] = board.explain[job.id]
-        return
-    mine = board.that_are_up(kept)
-    board.room.open(mine)
-    _decide(board, job, victims, own=True)
-    if job.id not in board.at_work:
-        board.room.open(mine, closed=True)
+class Admission:
+    """Decides about jobs in turn, each given what was decided about those before it."""
 
+    def __init__(self, board: Board, victims: Victims) -> None:
+        self._board, self._victims = board, victims
+        self._refusals = AllRefusals(board)
 
-def _sort(board: Board, job: Job) -> Sort | None:
-    """What it has in common with jobs that fare no better after it; None if it is a case of its own.
+    def admit(self, job: Job) -> None:
+        """Decide about a job."""
+        board, alike = self._board, self._refusals.of(job)
+        refusals = alike.refusals
+        if self._fares_no_better(job, alike):
+            return
+        if (refused := board.ledger.impossible(job)) is not None:
+            board.rejects[job.id] = refused
+            return
+        own = board.lift(job) is not None
+        if (limited := board.ledger.blocked(job)) is not None:
+            board.explain[job.id] = limited
+            return
+        kept = board.kept.get(job.id)
+        if kept is None:
+            self._decide(job, refusals, own)
+            return
+        mine = board.that_are_up(kept)
+        board.room.open(mine)
+        self._decide(job, refusals, own=True)
+        if job.id not in board.at_work:
+            board.room.open(mine, closed=True)
 
-    Room only becomes less while a plan is made, and so do victims. So of thousands of jobs that wait for the
-    same only the first has to be looked at.
-    """
-    if board.ahead and board.considered < board.config.reservations_max:
-        return None  # it may be promised a time
-    if job.within is not Within.ANYWHERE or job.id in board.promises or job.id in board.kept:
+    def _fares_no_better(self, job: Job, alike: Alike) -> bool:
+        """Whether it waits, as others did that wanted no more: the quick way through thousands of jobs."""
+        board, id, refusals = self._board, job.id, alike.refusals
+        if id in board.promises or id in board.kept:
+            return False
+        until = inf if job.estimate is None or not board.ahead else board.now + job.estimate
+        changes = (board.ledger.changes, len(refusals.starts))
+        if until == alike.until and alike.changes == changes and alike.reason is not None:
+            board.explain[id] = alike.reason
+            return True
+        if board.first_blocked is None or (board.ahead and board.considered < board.config.reservations_max):
+            return False  # it may be promised a time
+        outcome = refusals.start(job.min_workers, until)
+        if outcome is None or not board.ledger.is_unlimited(job.queue) or board.misfit(job) is not None:
+            return False
+        if not refusals.taking(self._group(job), self._victims.rank(job), job.min_workers, until):
+            return False
+        reason = board.explain[id] = _waits(board, job, refusals.shape, outcome)
+        if not self._stands_alone(job):
+            alike.reason, alike.until, alike.changes = reason, until, changes
+        return True
+
+    def _stands_alone(self, job: Job) -> bool:
+        """Whether more than its queue, priority and size matters for who gives way to it."""
+        policy = self._board.config.policy
+        if policy is Policy.DEADLINE:
+            return job.deadline is not None
+        return policy is Policy.FAIR and self._board.config.by_service
+
+    def _decide(self, job: Job, refusals: Refusals, own: bool) -> None:
+        """`own`: it has room that nobody before it had, so it does not matter that they did not fit."""
+        board = self._board
+        outcome = _start(board, job, refusals, own)
+        if outcome is Outcome.STARTED:
+            _note_deadline(board, job, board.now)
+            return
+        if job.id in board.kept and (coming := booting(board, job)) is not None:
+            board.explain[job.id] = coming
+            _hold_the_rest(board, job)
+            return
+        if (misfit := board.misfit(job)) is not None:
+            board.explain[job.id] = misfit
+            return
+        taking = self._taking(job, refusals, own)
+        opening = _opening(board, job, refusals.shape)
+        if taking is not None and _is_worth_it(board, job, taking, opening):
+            self._make_room(job, refusals.shape, taking)
+        elif opening is not None:
+            _promise(board, job, refusals.shape, opening)
+        else:
+            board.explain[job.id] = _waits(board, job, refusals.shape, outcome)
+        if board.first_blocked is None:
+            board.first_blocked = job.id
+
+    def _taking(self, job: Job, refusals: Refusals, own: bool) -> Taking | None:
+        board, group, rank, until = (
+            self._board,
+            self._group(job),
+            self._victims.rank(job),
+            _over_at(self._board, job),
+        )
+        if not own and refusals.taking(group, rank, job.min_workers, until):
+            return None
+        end = board.room.end_row(SOON, job.estimate)
+        found = find(board, job, refusals.shape, end, self._victims, own=own)
+        if isinstance(found, Taking):
+            return found
+        if not own:
+            refusals.note_taking(group, rank, found.workers + 1, 0.0 if found.always else until)
         return None
-    if not board.ledger.is_unlimited(job.queue):
-        return None
-    if board.config.policy is Policy.DEADLINE and job.deadline is not None:
-        return None
-    # Under fair share it matters what its queue uses.
-    changes = board.ledger.changes if board.config.policy is Policy.FAIR else 0
-    return board.room.shape(job), job.min_workers, job.estimate, job.priority, job.queue, changes
+
+    def _group(self, job: Job) -> str:
+        """Jobs of one group have the same victims, but for their ranks."""
+        return job.queue if self._board.config.policy is Policy.FAIR else ""
+
+    def _make_room(self, job: Job, shape: Shape, taking: Taking) -> None:
+        """Have others go, and keep what they leave; or keep it until they may go."""
+        board = self._board
+        spots = choose(taking.slots, job.min_workers, job.within, board.room, shape)
+        if spots is None:
+            raise AssertionError(f"there is room for {job.id}, and nowhere")
+        if taking.until > board.now:
+            board.promise(job, spots, SOON, start_at=taking.until)
+            board.wakes.append(taking.until)
+            facts = {"until": taking.until}
+            board.explain[job.id] = Reason(code=Code.PROTECTED, facts=facts, eta=taking.until)
+        else:
+            leaving = carry_out(board, job, taking, self._victims)
+            leaving += board.leaving_on(spots)
+            board.promise(job, spots, SOON, firm=True)
+            board.explain[job.id] = Reason(code=Code.MAKING_ROOM, facts={"leaving": leaving})
+        _note_deadline(board, job, taking.until)
 
 
-def _only_waits(board: Board, job: Job) -> bool:
-    return job.id in board.explain and job.id not in board.promises
+def _over_at(board: Board, job: Job) -> float:
+    """When it is over if it starts now: for ever, where nobody looks ahead."""
+    return inf if job.estimate is None or not board.ahead else board.now + job.estimate
 
 
-def _decide(board: Board, job: Job, victims: Victims, own: bool) -> None:
-    """`own`: it has room that nobody before it had, so it does not matter that they did not fit."""
-    shape = board.room.shape(job)
-    outcome = _start(board, job, shape, own)
-    if outcome is _Outcome.STARTED:
-        _note_deadline(board, job, board.now)
-        return
-    if job.id in board.kept and (coming := booting(board, job)) is not None:
-        board.explain[job.id] = coming
-        _hold_the_rest(board, job)
-        return
-    if (misfit := board.misfit(job)) is not None:
-        board.explain[job.id] = misfit
-        return
-    taking = _taking(board, job, shape, victims, own)
-    opening = _opening(board, job, shape)
-    if taking is not None and _is_worth_it(board, job, taking, opening):
-        _make_room(board, job, shape, taking, victims)
-    elif opening is not None:
-        _promise(board, job, shape, opening)
-    else:
-        board.explain[job.id] = _waits(board, job, shape, outcome)
-    if board.first_blocked is None:
-        board.first_blocked = job.id
-
-
-class _Outcome(Enum):
-    STARTED = "started"
-    NO_ROOM = "no room"
-    DELAYS = "there is room, but somebody would wait longer"
-
-
-def _start(board: Board, job: Job, shape: Shape, own: bool) -> _Outcome:
+def _start(board: Board, job: Job, refusals: Refusals, own: bool) -> Outcome:
     """Start a job if it fits and delays nobody who was promised room."""
-    until = inf if job.estimate is None else board.now + job.estimate
-    failed = board.failed_starts.setdefault((shape, job.within), [])
-    if not own:  # room only becomes less: what did not fit before does not fit now
-        for workers, time, there in failed:
-            if job.min_workers >= workers and until >= time:
-                return _Outcome.DELAYS if job.min_workers <= there else _Outcome.NO_ROOM
+    shape, until = refusals.shape, _over_at(board, job)
+    if not own and (known := refusals.start(job.min_workers, until)) is not None:
+        return known
     slots = board.room.window(shape, 0, board.room.end_row(0, job.estimate))
     spots = choose(slots, job.min_workers, job.within, board.room, shape)
     if spots is not None:
         board.start(job, spots)
-        return _Outcome.STARTED
+        return Outcome.STARTED
     fit = most(board.room.window(shape, 0, SOON + 1), job.within, board.room)
     if fit < job.min_workers:
         if not own:
-            failed.insert(0, (fit + 1, 0.0, fit))
-        return _Outcome.NO_ROOM
+            refusals.note_start(fit + 1, 0.0, fit)
+        return Outcome.NO_ROOM
     if not own:
-        failed.append((most(slots, job.within, board.room) + 1, until, fit))
-    return _Outcome.DELAYS
+        refusals.note_start(most(slots, job.within, board.room) + 1, until, fit)
+    return Outcome.DELAYS
 
 
 def booting(board: Board, job: Job) -> Reason | None:
@@ -150,18 +194,6 @@ def _hold_the_rest(board: Board, job: Job) -> None:
     slots = board.room.window(board.room.shape(job), 0, SOON + 1)
     if all(slots[node] >= workers for node, workers in spots.items()):
         board.promise(job, spots, SOON, start_at=reservation.start_at)
-
-
-def _taking(board: Board, job: Job, shape: Shape, victims: Victims, own: bool) -> Taking | None:
-    rank = (shape, job.within, victims.rank(job))
-    if not own and job.min_workers >= board.failed_takes.get(rank, job.min_workers + 1):
-        return None
-    found = find(board, job, shape, board.room.end_row(SOON, job.estimate), victims)
-    if isinstance(found, Taking):
-        return found
-    if not own:
-        board.failed_takes[rank] = found + 1
-    return None
 
 
 def _opening(board: Board, job: Job, shape: Shape) -> Opening | None:
@@ -194,23 +226,6 @@ def _is_worth_it(board: Board, job: Job, taking: Taking, opening: Opening | None
     return gained > sum(cost(board, worker) for worker in taking.stops) or gained == inf
 
 
-def _make_room(board: Board, job: Job, shape: Shape, taking: Taking, victims: Victims) -> None:
-    """Have others go, and keep what they leave; or keep it until they may go."""
-    spots = choose(taking.slots, job.min_workers, job.within, board.room, shape)
-    if spots is None:
-        raise AssertionError(f"there is room for {job.id}, and nowhere")
-    if taking.until > board.now:
-        board.promise(job, spots, SOON, start_at=taking.until)
-        board.wakes.append(taking.until)
-        board.explain[job.id] = Reason(code=Code.PROTECTED, facts={"until": taking.until}, eta=taking.until)
-    else:
-        leaving = carry_out(board, job, taking, victims)
-        leaving += board.leaving_on(spots)
-        board.promise(job, spots, SOON, firm=True)
-        board.explain[job.id] = Reason(code=Code.MAKING_ROOM, facts={"leaving": leaving})
-    _note_deadline(board, job, taking.until)
-
-
 def _promise(board: Board, job: Job, shape: Shape, opening: Opening) -> None:
     spots = choose(opening.slots, job.min_workers, job.within, board.room, shape)
     if spots is None:
@@ -241,10 +256,10 @@ def _note_deadline(board: Board, job: Job, start_at: float) -> None:
         board.explain[job.id] = replace(reason, code=Code.DEADLINE, facts=earliest)
 
 
-def _waits(board: Board, job: Job, shape: Shape, outcome: _Outcome) -> Reason:
+def _waits(board: Board, job: Job, shape: Shape, outcome: Outcome) -> Reason:
     first = board.first_blocked
     if first is not None:
-        return board.reason(Code.WOULD_DELAY if outcome is _Outcome.DELAYS else Code.BEHIND, first=first)
+        return board.reason(Code.WOULD_DELAY if outcome is Outcome.DELAYS else Code.BEHIND, first=first)
     free = int(board.room.window(shape, 0, SOON + 1).sum())
     missing = max(1, job.min_workers - free)
     return board.reason(Code.NO_ROOM, needed=job.min_workers, free=free, missing=missing)

@@ -17,14 +17,11 @@ from orchestrator.scheduler.room import SOON, Shape, Spots
 from orchestrator.scheduler.snapshot import Job, JobState, NodeState, Place, Placement, Reservation, Snapshot
 from orchestrator.scheduler.timeline import Holding, build, holdings
 
-#: Jobs that cannot be told apart: of those that come later, none fares better. See `admission`.
-Sort = tuple[Shape, int, float | None, int, str, int]
-
 #: Policies that promise starts. The others need none: whoever stands first takes from those behind.
 PROMISING = (Policy.PRIORITY, Policy.FAIR, Policy.DEADLINE)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Worker:
     """A job at work, or one that this plan starts.
 
@@ -98,7 +95,6 @@ class Board:
         self.head: str | None = None  # the first that is promised what nobody leaves for it
         self.considered = 0  # jobs for which a promise was sought
         self.wakes: list[float] = []
-        self.somebody_leaves = any(holding.leaving for holding in held.values())  # so soon is not now
         self._leaving: dict[int, int] = {}
         self.guessed: dict[int, float] = {}  # from when on a node's room is a guess
         for holding in held.values():
@@ -112,9 +108,8 @@ class Board:
         self._capacity = np.array(capacity, dtype=np.int64).reshape(-1, 3)
         self._misfits: dict[tuple[Shape, int, object], Reason | None] = {}
         self._shared: dict[tuple[Code, tuple[Fact, ...]], Reason] = {}
-        self.failed_starts: dict[tuple[Shape, object], list[tuple[int, float, int]]] = {}
-        self.failed_takes: dict[tuple[Shape, object, object], int] = {}
-        self.fates: dict[Sort, Reason] = {}
+        self.lifts = 0  # how often room was given back to all
+        self.departures = 0  # how often somebody was told to leave by this plan
 
     def _worker(self, holding: Holding) -> Worker:
         end = self.room.time_of(max(SOON + 1, self.room.row_of(holding.end))) if self.ahead else inf
@@ -212,6 +207,7 @@ class Board:
         promise = self.promises.pop(job.id, None)
         if promise is None:
             return None
+        self.lifts += 1
         first = max(SOON, self.room.row_of(promise.start))
         self.room.give(promise.shape, promise.spots, first, self.row_before(promise.end))
         if promise.reservation.firm:
@@ -231,7 +227,7 @@ class Board:
         self.room.give(shape, worker.spots, SOON, SOON + 1)
         kept = {node: workers - worker.lent.get(node, 0) for node, workers in worker.spots.items()}
         self.room.give(shape, kept, SOON + 1, max(SOON + 1, self.row_before(worker.end)))
-        self.somebody_leaves = True
+        self.departures += 1
         del self.at_work[worker.job.id]
         self.ledger.add(worker.job, -worker.count)
         preempt = Preempt(job=worker.job.id, version=worker.job.version, reason=reason, for_job=for_job)
@@ -240,7 +236,7 @@ class Board:
     def shrink(self, worker: Worker, spots: Spots, reason: Reason, for_job: str | None) -> None:
         """Decided: it gives these workers back. Their room is free soon, and later counts so in any case."""
         self.room.give(self.room.shape(worker.job), spots, SOON, SOON + 1)
-        self.somebody_leaves = True
+        self.departures += 1
         for node, workers in spots.items():
             for spots_of in (worker.spots, worker.lent):
                 spots_of[node] -= workers

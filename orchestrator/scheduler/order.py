@@ -80,14 +80,17 @@ def in_order(board: Board, jobs: list[Job], keys: dict[str, Key]) -> Iterator[Jo
         (_share(board, queue), keys[waiting[-1].id], queue) for queue, waiting in by_queue.items()
     ]
     heapq.heapify(heap)
+    ledger, promises = board.ledger, board.promises
     while heap:
-        share, _, queue = heapq.heappop(heap)
-        before = board.ledger.changes, len(board.promises)
-        yield by_queue[queue].pop()
-        if by_queue[queue]:
-            if before != (board.ledger.changes, len(board.promises)):
-                share = _share(board, queue)
-            heapq.heappush(heap, (share, keys[by_queue[queue][-1].id], queue))
+        share, _, queue = heap[0]
+        waiting, changes, promised = by_queue[queue], ledger.changes, len(promises)
+        yield waiting.pop()
+        if not waiting:
+            heapq.heappop(heap)
+            continue
+        if ledger.changes != changes or len(promises) != promised:
+            share = _share(board, queue)
+        heapq.heapreplace(heap, (share, keys[waiting[-1].id], queue))
 
 
 def level_of(board: Board, job: Job) -> int:

@@ -12,7 +12,7 @@ from orchestrator.scheduler.actions import (
     Resize,
     Start,
 )
-from orchestrator.scheduler.admission import admit
+from orchestrator.scheduler.admission import Admission
 from orchestrator.scheduler.board import Board, Worker
 from orchestrator.scheduler.config import Config
 from orchestrator.scheduler.drains import evacuate
@@ -43,12 +43,12 @@ def plan(snapshot: Snapshot, config: Config | None = None) -> Plan:
     evacuate(board)
     keep(board, queue)
     # 4 Everybody's turn: start, or have others make room, or be promised a time, or wait.
-    victims = Victims(board, keys)
+    admission = Admission(board, Victims(board, keys))
     order = []
     for job in in_order(board, queue, keys):
         order.append(job)
         if job.id not in board.at_work and job.id not in board.explain:
-            admit(board, job, victims)
+            admission.admit(job)
     # 5 What nobody needs is handed out on loan.
     hand_out(board, keys)
     # 6 Nodes come for gangs that have no room, and go when nobody needs them.

@@ -31,14 +31,14 @@ _PLENTY = 1 << 20
 class Shape:
     """Jobs whose workers ask for the same of a node, and how many of these fit: `slots[row, node]`."""
 
-    __slots__ = ("amounts", "eligible", "prefers_plain", "seen", "slots", "vector")
+    __slots__ = ("amounts", "eligible", "prefers_plain", "rows", "seen", "slots", "vector")
 
     def __init__(self, amounts: tuple[int, int, int], eligible: NDArray[np.bool_]) -> None:
         self.amounts = amounts
         self.vector = np.array(amounts, dtype=np.int64)
         self.eligible = eligible
         self.prefers_plain = amounts[1] == 0  # nodes without GPUs, where it needs none
-        self.slots: Ints = np.empty((0, 0), dtype=np.int64)
+        self.slots = self.rows = np.empty((0, 0), dtype=np.int64)
         self.seen = -1
 
     def fit(self, free: Ints) -> Ints:
@@ -65,7 +65,8 @@ class Room:
     def __init__(self, nodes: Sequence[Node], times: Sequence[float], free: Ints) -> None:
         self.nodes = nodes
         self.times = list(times)
-        self.free = free
+        self._rows = _with_spare_rows(free)
+        self.free = self._rows[: len(times)]
         zones = {zone: number for number, zone in enumerate(sorted({node.zone for node in nodes}))}
         self.zone = np.array([zones[node.zone] for node in nodes], dtype=np.int64)
         self.zones = len(zones)
@@ -87,7 +88,8 @@ class Room:
     def slots(self, shape: Shape) -> Ints:
         """Workers of this shape that fit, (rows, nodes)."""
         if shape.seen < 0:
-            shape.slots = shape.fit(self.free) * shape.eligible
+            shape.rows = _with_spare_rows(shape.fit(self.free) * shape.eligible)
+            shape.slots = shape.rows[: len(self.times)]
         elif shape.seen < len(self._changed):
             nodes = sorted(set(self._changed[shape.seen :]))
             shape.slots[:, nodes] = shape.fit(self.free[:, nodes]) * shape.eligible[nodes]
@@ -118,10 +120,10 @@ class Room:
         if row < len(self.times) and self.times[row] == time:
             return
         self.times.insert(row, time)
-        self.free = np.insert(self.free, row, self.free[row - 1], axis=0)
+        self.free = _with_row_twice(self._rows, row - 1, len(self.times))
         for shape in self._shapes.values():
             if shape.seen >= 0:
-                shape.slots = np.insert(shape.slots, row, shape.slots[row - 1], axis=0)
+                shape.slots = _with_row_twice(shape.rows, row - 1, len(self.times))
 
     def time_of(self, row: int) -> float:
         """When a row begins; never, after the last."""
@@ -155,3 +157,16 @@ class Room:
                 dtype=np.bool_,
             )
         return self._eligible[key]
+
+
+def _with_spare_rows(rows: Ints) -> Ints:
+    """The same, in a larger array: rows are inserted into it."""
+    larger = np.empty((max(ROWS_MAX, len(rows)), *rows.shape[1:]), dtype=np.int64)
+    larger[: len(rows)] = rows
+    return larger
+
+
+def _with_row_twice(rows: Ints, row: int, count: int) -> Ints:
+    """Of so many rows then; those behind it move on."""
+    rows[row + 1 : count] = rows[row : count - 1]
+    return rows[:count]

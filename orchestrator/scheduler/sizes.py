@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
-from fractions import Fraction
 
 from orchestrator.scheduler.board import Board, Worker
 from orchestrator.scheduler.config import Policy
@@ -12,7 +11,7 @@ from orchestrator.scheduler.order import Key
 from orchestrator.scheduler.placement import extend
 from orchestrator.scheduler.queues import Amounts, covers, minus, needs, plus
 from orchestrator.scheduler.reasons import Code
-from orchestrator.scheduler.room import SOON
+from orchestrator.scheduler.room import SOON, Shape
 from orchestrator.scheduler.snapshot import Job, JobState, NodeState
 from orchestrator.scheduler.timeline import loan, service
 
@@ -47,8 +46,7 @@ def hand_out(board: Board, keys: Mapping[str, Key]) -> None:
         growing.sort(key=lambda worker: (shares[worker.job.queue], keys[worker.job.id]))
     else:
         growing.sort(key=lambda worker: keys[worker.job.id])
-    for worker in growing:
-        _grow(board, worker, worker.job.max_workers)
+    _grow_all(board, [(worker, worker.job.max_workers) for worker in growing])
 
 
 def _may_change(board: Board, worker: Worker) -> bool:
@@ -64,18 +62,20 @@ def _may_change(board: Board, worker: Worker) -> bool:
     return True
 
 
-def _grow(board: Board, worker: Worker, target: int) -> None:
-    job = worker.job
-    wanted = board.ledger.growth_max(job, target - worker.count)
-    if wanted <= 0:
-        return
-    shape = board.room.shape(job)
-    slots = board.room.window(shape, 0, SOON + 1)
-    if not slots.any():
-        return
-    spots = extend(slots, worker.spots, wanted, job.within, board.room, shape)
-    if spots:
-        board.grow(worker, spots, board.reason(Code.SPARE))
+def _grow_all(board: Board, targets: list[tuple[Worker, int]]) -> None:
+    """To so many workers each, in turn, as far as there is room."""
+    full = set[Shape]()  # room only becomes less
+    for worker, target in targets:
+        if target <= worker.count:
+            continue
+        job, shape = worker.job, board.room.shape(worker.job)
+        if shape in full or (wanted := board.ledger.growth_max(job, target - worker.count)) <= 0:
+            continue
+        slots = board.room.window(shape, 0, SOON + 1)
+        if not slots.any():
+            full.add(shape)
+        elif spots := extend(slots, worker.spots, wanted, job.within, board.room, shape):
+            board.grow(worker, spots, board.reason(Code.SPARE))
 
 
 def _to_those_that_gain_most(board: Board, growing: list[Worker]) -> None:
@@ -98,9 +98,7 @@ def _to_those_that_gain_most(board: Board, growing: list[Worker]) -> None:
             fits = {node: n for node, n in fits.items() if n}
             if fits:
                 board.shrink(worker, fits, board.reason(Code.BALANCE), None)
-    for id, target in targets.items():
-        if target > by_id[id].count and not by_id[id].moved:
-            _grow(board, by_id[id], target)
+    _grow_all(board, [(by_id[id], target) for id, target in targets.items() if not by_id[id].moved])
 
 
 def _targets(board: Board, growing: list[Worker]) -> dict[str, int]:
@@ -139,8 +137,8 @@ def _step(job: Job, size: int, most: int, pool: Amounts) -> int:
     return step
 
 
-def _turn(job: Job, size: int, level: int) -> tuple[Fraction, float, str]:
-    gain = Fraction(speed(job, size + 1) - speed(job, size)) / Fraction(job.units or 1.0)
+def _turn(job: Job, size: int, level: int) -> tuple[float, float, str]:
+    gain = (speed(job, size + 1) - speed(job, size)) / (job.units or 1.0)
     return -gain / (1 << min(level, 60)), job.submitted_at, job.id
 
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Sequence
+
+import numpy as np
 
 from orchestrator.scheduler.board import Board, Worker
 from orchestrator.scheduler.config import Policy
-from orchestrator.scheduler.order import Key
-from orchestrator.scheduler.queues import Amounts, minus, needs
+from orchestrator.scheduler.evictions import Evictions, Table
+from orchestrator.scheduler.order import Key, can_meet
+from orchestrator.scheduler.queues import minus, needs
 from orchestrator.scheduler.reasons import Code
 from orchestrator.scheduler.snapshot import Job, JobState
+
+#: Who is lower in one part and not higher in the other has fewer victims, or the same.
+Rank = tuple[int, int]
+#: So many of a queue, the first to go; of all queues together where these do not matter.
+_Some = tuple[str, int]
 
 
 class Victims:
@@ -17,29 +26,25 @@ class Victims:
 
     def __init__(self, board: Board, keys: dict[str, Key]) -> None:
         self._board, self._keys = board, keys
-        self._sorted: list[Worker] | None = None
-        self._lenders: list[Worker] | None = None
-        self._first_to_go: dict[str, Job] | None = None
-        self._by_queue: list[Worker] = []
-        self._borrowing: set[str] = set()
-        self._answers: dict[tuple[str, object, bool], list[Worker]] = {}
-        self._asked_at = -1
-        self._changes = -1  # of the ledger, when they were sorted
+        self._table: Table | None = None
+        self._workers: Sequence[Worker] = ()  # in the table
+        self._lenders: list[Worker] = []
+        self._places: dict[
+            str, list[int]
+        ] = {}  # in the table, by queue, of those whom nobody has stopped yet
+        self._answers: dict[tuple[_Some, tuple[_Some, ...]], Evictions] = {}
+        self._departures = -1  # that all of this knows of
+        self._reclaims: tuple[int, tuple[_Some, ...]] = (-1, ())
 
-    def lenders(self) -> list[Worker]:
-        """Those who have something on loan, the largest loans first, so that few are disturbed."""
-        if self._lenders is None:
-            able = [w for w in self._board.at_work.values() if w.lent and w.job.state is JobState.RUNNING]
-            self._lenders = sorted(able, key=lambda worker: (-worker.on_loan, worker.job.id))
-        self._lenders = [w for w in self._lenders if w.lent and w.job.id in self._board.at_work]
-        return self._lenders
-
-    def rank(self, job: Job) -> object:
-        """Jobs of one rank have the same victims, or fewer as the plan goes on."""
+    def rank(self, job: Job) -> Rank:
+        """Who has a lower rank has fewer victims, or the same; and all have fewer as the plan goes on."""
         policy = self._board.config.policy
+        if policy is Policy.PRIORITY:
+            return job.priority, 0
         if policy is Policy.FAIR:
-            return job.queue, self._standing(job), self._board.ledger.within_quota(job)
-        return job.priority if policy is Policy.PRIORITY else None
+            standing = -self._keys[job.id][0] if self._board.config.by_service else job.priority
+            return standing, int(self._board.ledger.within_quota(job))
+        return int(policy is Policy.DEADLINE and self._gains_by_stops(job)), 0
 
     def code(self, job: Job, victim: Job) -> Code:
         """Why."""
@@ -48,102 +53,99 @@ class Victims:
             return Code.RECLAIM
         return Code.SERVICE if self._board.config.by_service else Code.PRIORITY
 
-    def _standing(self, job: Job) -> object:
-        """What decides who of its own queue gives way to it, or fewer to those who come later."""
-        return self._keys[job.id][:1] if self._board.config.by_service else job.priority
+    def evictions(self, job: Job) -> Evictions:
+        """What is on loan, the largest loans first to disturb few; then who gives way to a job."""
+        table = self._refreshed()
+        own, others = self._own(job), self._others(job)
+        if not own[1]:
+            own = ("", 0)  # whatever its queue
+        found = self._answers.get((own, others))
+        if found is None:
+            places = sorted(place for queue, count in others for place in self._to_reclaim(queue)[:count])
+            places += self._places.get(own[0], [])[: own[1]]
+            victims = np.array(places, dtype=np.int64)
+            found = self._answers[own, others] = table.evictions(self._lenders, victims)
+        return found
 
-    def of(self, job: Job) -> Iterator[Worker]:
-        """Those who may be stopped for a job, the first to go first."""
-        policy, board = self._board.config.policy, self._board
-        if not board.config.preemption:
-            return iter(())
-        if policy is Policy.FAIR:
-            ledger = board.ledger
-            if self._asked_at != ledger.changes:
-                self._asked_at, self._answers = ledger.changes, {}
-            exact = self._keys[job.id] if board.config.by_service else job.priority
-            asked = (job.queue, exact, ledger.within_quota(job))
-            if asked not in self._answers:
-                self._answers[asked] = list(self._for_queue(job))
-            return iter(self._answers[asked])
-        ordered = self._ordered()
-        if policy is Policy.PRIORITY:
-            return self._alive(ordered, lambda worker: worker.job.priority < job.priority)
+    def _refreshed(self) -> Table:
+        board = self._board
+        if self._table is None:
+            self._workers = self._in_order()
+            self._table = Table(board, self._workers)
+            for place, worker in enumerate(self._workers):
+                self._places.setdefault(self._group(worker.job), []).append(place)
+            able = [w for w in board.at_work.values() if w.lent and w.job.state is JobState.RUNNING]
+            self._lenders = sorted(able, key=lambda worker: (-worker.on_loan, worker.job.id))
+        if self._departures != board.departures:
+            self._departures, self._answers, self._reclaims = board.departures, {}, (-1, ())
+            self._lenders = [w for w in self._lenders if w.lent and w.job.id in board.at_work]
+            workers, there = self._workers, board.at_work
+            for group, places in self._places.items():
+                self._places[group] = [place for place in places if workers[place].job.id in there]
+        return self._table
+
+    def _in_order(self) -> list[Worker]:
+        """All who may be stopped for somebody, the first to go first."""
+        config = self._board.config
+        if not config.preemption:
+            return []
+        able = [
+            w for w in self._board.at_work.values() if w.job.state is JobState.RUNNING and w.job.preemptible
+        ]
+        if config.by_service:
+            return sorted(able, key=lambda worker: self._keys[worker.job.id], reverse=True)
+        if config.policy is Policy.DEADLINE:
+            able = [worker for worker in able if worker.job.deadline is None]
+        return sorted(able, key=_newest_of_the_lowest)
+
+    def _group(self, job: Job) -> str:
+        return job.queue if self._board.config.policy is Policy.FAIR else ""
+
+    def _own(self, job: Job) -> _Some:
+        """How many of the group that a job belongs to stand so far behind it that they give way."""
+        group, keys, policy = self._group(job), self._keys, self._board.config.policy
+        places, workers = self._places.get(group, []), self._workers
         if policy is Policy.DEADLINE:
-            return self._alive(ordered, lambda worker: worker.job.deadline is None)
-        key = self._keys[job.id]
-        return self._alive(ordered, lambda worker: self._keys[worker.job.id] > key)
-
-    def _alive(self, ordered: list[Worker], gives_way: Callable[[Worker], bool]) -> Iterator[Worker]:
-        """In this order, until somebody does not give way: then nobody after does."""
-        for worker in ordered:
-            if not gives_way(worker):
-                if self._board.config.policy is Policy.DEADLINE:
-                    continue
-                return
-            if worker.job.id in self._board.at_work:
-                yield worker
-
-    def _ordered(self) -> list[Worker]:
-        if self._sorted is None:
-            workers = [worker for worker in self._board.at_work.values() if _can_stop(worker)]
-            if self._board.config.by_service:
-                workers.sort(key=lambda worker: self._keys[worker.job.id], reverse=True)
-            else:
-                workers.sort(key=_newest_of_the_lowest)
-            self._sorted = workers
-        return self._sorted
-
-    def _last(self) -> dict[str, Job]:
-        """By queue, the job at work that gives way first."""
-        if self._first_to_go is None:
-            self._first_to_go = {worker.job.queue: worker.job for worker in reversed(self._ordered())}
-        return self._first_to_go
-
-    def _own_queue(self, job: Job) -> Callable[[Job], bool]:
-        """Whether a job at work in the same queue gives way."""
+            return group, len(places) if self._gains_by_stops(job) else 0
         if self._board.config.by_service:
-            keys, key = self._keys, self._keys[job.id]
-            return lambda other: keys[other.id] > key
-        return lambda other: other.priority < job.priority
+            key = keys[job.id]
+            return group, bisect_left(places, True, key=lambda place: keys[workers[place].job.id] <= key)
+        priority = job.priority
+        return group, bisect_left(places, True, key=lambda place: workers[place].job.priority >= priority)
 
-    def _goes_first(self, job: Job) -> bool:
-        """It waited too long, and has not had its due yet."""
-        return bool(self._board.promoted) and self._keys[job.id][0] == -1
+    def _gains_by_stops(self, job: Job) -> bool:
+        """Where deadlines decide: whether it would be in time if others stopped now."""
+        return job.estimate is not None and can_meet(job, self._board.now)
 
-    def _borrowing_first(self) -> list[Worker]:
+    def _others(self, job: Job) -> tuple[_Some, ...]:
+        """Of queues that borrow, those who bring them back, if the job's queue only takes what is its own."""
         ledger = self._board.ledger
-        if self._changes != ledger.changes:
-            self._borrowing = {queue for queue in ledger.used if ledger.borrows(queue)}
-            alive = [worker for worker in self._ordered() if worker.job.id in self._board.at_work]
-            self._by_queue = sorted(alive, key=lambda w: w.job.queue not in self._borrowing)  # stable
-            self._changes = ledger.changes
-        return self._by_queue
+        if self._board.config.policy is not Policy.FAIR or not ledger.within_quota(job):
+            return ()
+        if self._reclaims[0] != ledger.changes:
+            counts = ((queue, self._borrowed(queue)) for queue in sorted(self._places))
+            self._reclaims = ledger.changes, tuple(some for some in counts if some[1])
+        return tuple(some for some in self._reclaims[1] if some[0] != job.queue)
 
-    def _for_queue(self, job: Job) -> Iterator[Worker]:
-        """Of its own queue, lower priorities; of queues that borrow, what brings them back."""
+    def _borrowed(self, queue: str) -> int:
+        """How many of a queue have to stop until it borrows nothing."""
         ledger = self._board.ledger
-        within = ledger.within_quota(job)
-        workers = self._borrowing_first()
-        others = self._borrowing - {job.queue} if within else set()
-        gives_way_to_own = self._own_queue(job)
-        if not others and not gives_way_to_own(self._last().get(job.queue, job)):
-            return
-        used: dict[str, Amounts] = dict(ledger.used)
-        for worker in workers:
-            queue = worker.job.queue
-            if queue == job.queue:
-                gives_way = gives_way_to_own(worker.job)
-            else:
-                gives_way = queue in others and ledger.borrows(queue, used[queue])
-                gives_way = gives_way and not self._goes_first(worker.job)
-            if gives_way:
-                used[queue] = minus(used[queue], needs(worker.job, worker.count))
-                yield worker
+        used, count = ledger.used.get(queue, (0, 0, 0)), 0
+        if ledger.borrows(queue):
+            for place in self._to_reclaim(queue):
+                worker = self._workers[place]
+                used, count = minus(used, needs(worker.job, worker.count)), count + 1
+                if not ledger.borrows(queue, used):
+                    break
+        return count
 
-
-def _can_stop(worker: Worker) -> bool:
-    return worker.job.state is JobState.RUNNING and worker.job.preemptible
+    def _to_reclaim(self, queue: str) -> list[int]:
+        """A queue's, but for those who waited too long, and have not had their due yet."""
+        places, keys = self._places[queue], self._keys
+        if not self._board.promoted:
+            return places
+        workers = self._workers
+        return [place for place in places if keys[workers[place].job.id][0] != -1]
 
 
 def _newest_of_the_lowest(worker: Worker) -> tuple[int, float, str]:

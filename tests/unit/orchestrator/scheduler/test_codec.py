@@ -3,16 +3,17 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from orchestrator.scheduler import Config, Plan, Policy, Snapshot, plan
 from orchestrator.scheduler.codec import from_json, to_json
+from tests.support.examples import examples
 from tests.support.scheduling import POLICIES, config, snapshots
 from workers.errors import InputError
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(snapshot=snapshots())
 def test_snapshots_and_plans_come_back_as_they_were_and_give_the_same_plan(policy, snapshot):
     again = from_json(Snapshot, to_json(snapshot))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.scheduler import Config, Policy, Snapshot, plan
 from orchestrator.scheduler.actions import Preempt, Start
 from orchestrator.scheduler.snapshot import Queue
+from tests.support.examples import examples
 from tests.support.tiny_cluster import TinyCluster, job, node, on, running
 
 DEADLINE = Config(policy=Policy.DEADLINE)
@@ -64,7 +65,7 @@ STREAM = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(machines=st.lists(st.sampled_from((4, 8)), min_size=1, max_size=3), stream=STREAM)
 def test_a_deadline_that_was_promised_is_kept(machines, stream):
     """With estimates that are right, and orders that take no time."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.scheduler import Config, Policy, Snapshot, plan
 from orchestrator.scheduler.actions import AddNodes, DrainNode, Start
 from orchestrator.scheduler.snapshot import LaunchTrouble, Limit, Market, NodeState, NodeType, Queue, Within
+from tests.support.examples import examples
 from tests.support.scheduling import config
 from tests.support.tiny_cluster import TinyCluster, gpus, job, node, on, running
 
@@ -152,7 +153,7 @@ def test_and_when_the_rest_of_the_gang_cannot_be_had_it_goes():
     assert drained(found) == ["here"]
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(data=st.data())
 def test_gangs_get_all_their_nodes_all_jobs_end_and_then_all_nodes_go(data):
     types = (BIG, SMALL)

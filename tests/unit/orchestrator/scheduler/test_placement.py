@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.scheduler.placement import choose, enough, extend
 from orchestrator.scheduler.room import Room
 from orchestrator.scheduler.snapshot import Resources, Within
+from tests.support.examples import examples
 from tests.support.tiny_cluster import gpus, job, node
 
 
@@ -30,7 +31,7 @@ def chosen(room, workers, within=Within.ANYWHERE, **fields):
 SIZES = st.lists(st.integers(0, 8), min_size=1, max_size=7)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(SIZES, st.data())
 def test_a_gang_is_placed_if_and_only_if_there_is_room_and_as_near_as_can_be(sizes, data):
     zones = [data.draw(st.sampled_from("abc")) for _ in sizes]
@@ -55,7 +56,7 @@ def test_a_gang_is_placed_if_and_only_if_there_is_room_and_as_near_as_can_be(siz
         assert len({zones[n] for n in spots}) == 1
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(SIZES, st.data())
 def test_more_workers_of_a_job_go_where_it_is_already(sizes, data):
     zones = [data.draw(st.sampled_from("ab")) for _ in sizes]

@@ -6,17 +6,18 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.scheduler import Policy, Snapshot, plan, recheck
 from orchestrator.scheduler.actions import AddNodes, DrainNode, Preempt, Reject, Reserve, Resize, Start
 from orchestrator.scheduler.snapshot import JobState
+from tests.support.examples import examples
 from tests.support.scheduling import POLICIES, QUEUES, clusters, config, live, snapshots
 from tests.support.tiny_cluster import TinyCluster, check_reasons, gpus, job, node, on, running
 
-LIVES = settings(max_examples=60, deadline=None)
-MOMENTS = settings(max_examples=150, deadline=None)
+LIVES = examples(60)
+MOMENTS = examples(150)
 
 
 @pytest.mark.parametrize("policy", POLICIES)

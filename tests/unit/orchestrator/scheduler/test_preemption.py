@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.scheduler import Config, Policy, Snapshot, plan
 from orchestrator.scheduler.actions import Preempt, Resize, Start
 from orchestrator.scheduler.config import QueueOrder
 from orchestrator.scheduler.snapshot import Allocation, JobState, NodeState, Queue
+from tests.support.examples import examples
 from tests.support.scheduling import POLICIES, config, snapshots
 from tests.support.tiny_cluster import TinyCluster, gpus, job, node, on, running
 
@@ -40,7 +41,7 @@ def with_gone(snapshot, names, freed):
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(snapshot=snapshots(pending=1), fields=st.sampled_from(({}, {"priority": 9}, {"queue": "wide"})))
 def test_victims_suffice_and_none_of_them_can_be_spared(policy, snapshot, fields):
     waiting = [job.id for job in snapshot.jobs if job.state is JobState.PENDING]
@@ -83,7 +84,7 @@ def test_victims_suffice_and_none_of_them_can_be_spared(policy, snapshot, fields
         assert not starts(names, units[:number] + units[number + 1 :]), f"{units[number]} could be spared"
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(snapshot=snapshots())
 @pytest.mark.parametrize("policy", POLICIES)
 def test_nobody_is_stopped_before_its_time(policy, snapshot):
@@ -246,7 +247,7 @@ def test_what_somebody_leaves_is_kept_for_whom_he_left_it():
     assert cluster.lives["high"].starts == [cluster.now]
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(delay=st.sampled_from((1.0, 30.0)), data=st.data())
 def test_a_job_that_others_leave_for_starts_when_they_have_left_whoever_arrives(delay, data):
     cluster = TinyCluster([node("a"), node("b")], Config(policy=Policy.PRIORITY), delay=delay)

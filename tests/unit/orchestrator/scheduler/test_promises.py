@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.scheduler import Config, Policy, Snapshot, plan
 from orchestrator.scheduler.actions import Start
 from orchestrator.scheduler.snapshot import NodeState, Place, Queue, Reservation, Within
+from tests.support.examples import examples
 from tests.support.tiny_cluster import TinyCluster, job, node, on, running
 
 Q = Queue(id="q")
@@ -90,7 +91,7 @@ JOBS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(machines=st.lists(st.sampled_from((2, 4, 8)), min_size=1, max_size=4), stream=JOBS)
 def test_nobody_starts_later_than_he_was_told_first_when_estimates_are_right(machines, stream):
     cluster = TinyCluster([node(f"n{i}", size) for i, size in enumerate(machines)], Config(), delay=0.0)
@@ -108,7 +109,7 @@ def test_nobody_starts_later_than_he_was_told_first_when_estimates_are_right(mac
         assert life.promised is None or start <= life.promised + 1e-6, life
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(machines=st.lists(st.sampled_from((2, 4, 8)), min_size=1, max_size=4), stream=JOBS)
 def test_backfill_never_makes_the_head_of_the_queue_wait_longer(machines, stream):
     """With and without those behind it, the first that has to wait starts at the same moment, or sooner."""

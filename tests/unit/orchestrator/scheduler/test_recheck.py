@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.scheduler import Config, Policy, Snapshot, plan, recheck
 from orchestrator.scheduler.actions import Preempt, Resize, Start
 from orchestrator.scheduler.snapshot import JobState, NodeState, NodeType, Queue
+from tests.support.examples import examples
 from tests.support.scheduling import POLICIES, config, snapshots
 from tests.support.tiny_cluster import gpus, job, node, on, running
 
@@ -99,7 +100,7 @@ def test_growth_is_dropped_when_somebody_else_took_the_room():
     assert reasons(found, fresh) == ["node n has no room for 7 more workers"]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(before=snapshots(), data=st.data())
 @pytest.mark.parametrize("policy", POLICIES)
 def test_what_is_kept_fits_into_the_fresh_state(policy, before, data):

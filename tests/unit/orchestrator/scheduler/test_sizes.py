@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.scheduler import Config, Policy, Snapshot, plan
 from orchestrator.scheduler.actions import Preempt, Resize, Start
 from orchestrator.scheduler.sizes import speed
 from orchestrator.scheduler.snapshot import Queue, Within
+from tests.support.examples import examples
 from tests.support.scheduling import POLICIES, config
 from tests.support.tiny_cluster import TinyCluster, job, node, on, running
 
@@ -104,7 +105,7 @@ def test_a_job_of_unknown_speed_gains_less_with_each_worker():
     assert gains[-1] > 0
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(data=st.data())
 def test_sizes_come_to_rest_and_nothing_that_somebody_could_use_is_left(data):
     """With linear jobs, and nobody arriving: after a few plans nothing changes, and all GPUs are in use."""

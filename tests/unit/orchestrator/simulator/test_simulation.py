@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.scheduler import Config, Policy
 from orchestrator.scheduler.snapshot import NodeType, Queue, Within
 from orchestrator.simulator import Costs, Faults, Setting, Simulation, TraceJob, machines, outcome_of
 from orchestrator.simulator.setting import gpus
+from tests.support.examples import examples
 
 FREE = Costs(start=0.0, restart=0.0, stop=0.0, resize=0.0, checkpoint_every=0.0)
 QUEUES = (Queue(id="q"), Queue(id="p"))
@@ -135,7 +136,7 @@ TRACES = st.lists(
 
 
 @pytest.mark.parametrize("policy", list(Policy))
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     trace=TRACES,
     faults=st.booleans(),

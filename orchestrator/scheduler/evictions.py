@@ -1,0 +1,126 @@
+"""What jobs at work leave behind if they go, one after another, as arrays.
+
+A search looks at up to thousands of these entries, for each of hundreds of jobs: so they are laid out once
+for a plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.scheduler.board import Board, Worker
+from orchestrator.scheduler.room import SOON, Ints, Shape
+from orchestrator.scheduler.snapshot import Within
+
+_KINDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Evictions:
+    """Steps that give room: first single workers on loan, then jobs that stop. All of a step go, or none.
+
+    Attributes:
+        lenders: whose worker process goes, by step; there are as many loans.
+        stops: who stops, by step after those; last those who may not yet, the first to be free first.
+        step, node, amounts, until: of entries, in the order of the steps: which node, what is given up there,
+            (entries, kinds), and the time from which it counts as free in any case.
+        total: (nodes, kinds), what all of them give up.
+        too_little: for gangs of so many of a shape, however short, this was not enough; by what they have to
+            share, and how often room had been given back.
+    """
+
+    lenders: Sequence[Worker]
+    stops: Sequence[Worker]
+    step: Ints
+    node: Ints
+    amounts: Ints
+    until: NDArray[np.float64]
+    total: Ints
+    too_little: dict[tuple[Shape, Within, int], int] = field(default_factory=dict)
+
+
+class Table:
+    """What each job that may be stopped has beside its loans, by its place in the order in which they go."""
+
+    def __init__(self, board: Board, workers: Sequence[Worker]) -> None:
+        self.workers = workers
+        self._board = board
+        nodes: list[int] = []
+        counts: list[int] = []
+        lengths = []
+        for worker in workers:
+            lent, before = worker.lent, len(nodes)
+            for node, count in worker.spots.items():
+                kept = count - lent[node] if node in lent else count
+                if kept:
+                    nodes.append(node)
+                    counts.append(kept)
+            lengths.append(len(nodes) - before)
+        self._lengths = np.array(lengths, dtype=np.int64)
+        self._begins = np.cumsum(self._lengths) - self._lengths
+        whose = np.repeat(np.arange(len(workers)), self._lengths)
+        requests = np.array([worker.job.request.amounts for worker in workers], dtype=np.int64)
+        self._node = np.array(nodes, dtype=np.int64)
+        self._amounts = requests.reshape(-1, _KINDS)[whose] * np.array(counts, dtype=np.int64)[:, None]
+        self._ends = np.array([worker.end for worker in workers], dtype=np.float64)
+        self.free_from = np.array([protected_until(board, worker) for worker in workers], dtype=np.float64)
+
+    def evictions(self, lenders: Sequence[Worker], victims: Ints) -> Evictions:
+        """All loans, then these victims, by their places: those that may go at once before the others."""
+        late = self.free_from[victims] > self._board.now
+        if late.any():
+            later = victims[late]
+            victims = np.concatenate(
+                (victims[~late], later[np.argsort(self.free_from[later], kind="stable")])
+            )
+        lengths = self._lengths[victims]
+        ends = np.cumsum(lengths)
+        entries = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(
+            self._begins[victims] - (ends - lengths), lengths
+        )
+        step = np.repeat(np.arange(len(victims)), lengths)
+        node, amounts = self._node[entries], self._amounts[entries]
+        until = np.repeat(self._ends[victims], lengths)
+        whose: list[Worker] = []
+        if lenders:
+            where, request = [], []
+            for worker in lenders:
+                for place, count in sorted(worker.lent.items()):
+                    whose += [worker] * count
+                    where += [place] * count
+                    request += [worker.job.request.amounts] * count
+            step = np.concatenate((np.arange(len(whose)), step + len(whose)))
+            node = np.concatenate((np.array(where, dtype=np.int64), node))
+            amounts = np.concatenate((np.array(request, dtype=np.int64).reshape(-1, _KINDS), amounts))
+            until = np.concatenate((np.full(len(whose), -np.inf), until))  # later they count as free already
+        count = len(self._board.nodes)
+        total = np.empty((count, _KINDS), dtype=np.int64)
+        for kind in range(_KINDS):
+            total[:, kind] = np.bincount(node, weights=amounts[:, kind], minlength=count)
+        return Evictions(
+            lenders=whose,
+            stops=[self.workers[place] for place in victims.tolist()],
+            step=step,
+            node=node,
+            amounts=amounts,
+            until=until,
+            total=total,
+        )
+
+
+def protected_until(board: Board, worker: Worker) -> float:
+    """A job that has started runs for a while, so that starting it was worth it."""
+    job = worker.job
+    begun = job.started_at if job.started_at is not None else job.last_change_at
+    return begun + max(job.min_runtime, board.config.protect_restarts * job.restart_cost)
+
+
+def rows_of(evictions: Evictions, times: Sequence[float]) -> Ints:
+    """The row before which each entry counts, as a number of rows from "soon" on."""
+    rows = np.searchsorted(np.asarray(times), evictions.until, side="left") - SOON
+    rows[evictions.until == np.inf] = len(times) - SOON
+    return np.maximum(rows, 1)

@@ -1,0 +1,98 @@
+"""What a plan has found out: where a job got no room, one that wants as much or more gets none either.
+
+Room only becomes less while a plan is made, and so do victims. So of thousands of jobs that wait for the same
+only the first has to be looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from math import inf
+
+from orchestrator.scheduler.board import Board
+from orchestrator.scheduler.reasons import Reason
+from orchestrator.scheduler.room import Shape
+from orchestrator.scheduler.snapshot import Job, Within
+from orchestrator.scheduler.victims import Rank
+
+
+class Outcome(Enum):
+    """Of an attempt to start a job."""
+
+    STARTED = "started"
+    NO_ROOM = "no room"
+    DELAYS = "there is room, but somebody would wait longer"
+
+
+@dataclass(slots=True)
+class Refusals:
+    """Of jobs of one shape that have to share the same: what failed, and until when each would have run."""
+
+    shape: Shape
+    starts: list[tuple[int, float, int]] = field(default_factory=list)
+    takes: dict[str, list[tuple[Rank, int, float]]] = field(default_factory=dict)
+
+    def start(self, workers: int, until: float) -> Outcome | None:
+        """How a start fails, if that is known."""
+        for least, time, there in self.starts:
+            if workers >= least and until >= time:
+                return Outcome.DELAYS if workers <= there else Outcome.NO_ROOM
+        return None
+
+    def note_start(self, workers: int, until: float, there: int) -> None:
+        """No gang of so many or more that runs until then can start; now there is room for `there`."""
+        self.starts.insert(0 if until == 0.0 else len(self.starts), (workers, until, there))
+
+    def taking(self, group: str, rank: Rank, workers: int, until: float) -> bool:
+        """Whether others are known not to have enough."""
+        for (first, second), least, time in self.takes.get(group, ()):
+            if workers >= least and until >= time and rank[0] <= first and rank[1] <= second:
+                return True
+        return False
+
+    def note_taking(self, group: str, rank: Rank, workers: int, until: float) -> None:
+        """Others have too little for gangs of so many or more, of this rank or a lower one, until then."""
+        self.takes.setdefault(group, []).append((rank, workers, until))
+
+
+@dataclass(slots=True)
+class Alike:
+    """Jobs that ask for the same and stand alike: those of one queue, priority, shape and number of workers.
+
+    Attributes:
+        refusals: of their shape.
+        reason: why one waits that runs until `until`, as of these numbers of changes; None if unknown.
+    """
+
+    refusals: Refusals
+    reason: Reason | None = None
+    until: float = inf
+    changes: tuple[int, int] = (-1, -1)
+
+
+class AllRefusals:
+    """By shape and what has to be shared; and by all that matters beside."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._known: dict[tuple[Shape, Within], Refusals] = {}
+        self._alike: dict[tuple[object, ...], Alike] = {}
+
+    def of(self, job: Job) -> Alike:
+        """Of jobs like this one."""
+        request = job.request
+        key: tuple[object, ...] = (
+            *(request.cpu_millis, request.gpu_millis, request.memory_mib),
+            *(job.min_workers, job.priority, job.queue),
+        )
+        if job.deadline is not None:
+            key = (*key, "deadline")
+        if job.selector or job.within is not Within.ANYWHERE:
+            key = (*key, job.within.value, *sorted(job.selector.items()))
+        found = self._alike.get(key)
+        if found is None:
+            shape = self._board.room.shape(job)
+            refusals = self._known.setdefault((shape, job.within), Refusals(shape))
+            found = self._alike[key] = Alike(refusals)
+        return found
