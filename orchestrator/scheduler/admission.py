@@ -31,6 +31,7 @@ class Admission:
     def __init__(self, board: Board, victims: Victims) -> None:
         self._board, self._victims = board, victims
         self._refusals = AllRefusals(board)
+        self._reasons: dict[Outcome, Reason] = {}
 
     def admit(self, job: Job) -> None:
         """Decide about a job."""
@@ -67,15 +68,26 @@ class Admission:
             return True
         if board.first_blocked is None or (board.ahead and board.considered < board.config.reservations_max):
             return False  # it may be promised a time
-        outcome = refusals.start(job.min_workers, until)
-        if outcome is None or not board.ledger.is_unlimited(job.queue) or board.misfit(job) is not None:
+        if not alike.plain:
             return False
-        if not refusals.taking(self._group(job), self._victims.rank(job), job.min_workers, until):
+        workers = job.min_workers
+        outcome = refusals.start(workers, until)
+        if outcome is None:
             return False
-        reason = board.explain[id] = _waits(board, job, refusals.shape, outcome)
+        if not refusals.taking(self._group(job), self._victims.rank(job), workers, until):
+            return False
+        reason = board.explain[id] = self._behind(board.first_blocked, outcome)
         if not self._stands_alone(job):
             alike.reason, alike.until, alike.changes = reason, until, changes
         return True
+
+    def _behind(self, first: str, outcome: Outcome) -> Reason:
+        """Why one waits that is not the first."""
+        found = self._reasons.get(outcome)
+        if found is None:
+            code = Code.WOULD_DELAY if outcome is Outcome.DELAYS else Code.BEHIND
+            found = self._reasons[outcome] = self._board.reason(code, first=first)
+        return found
 
     def _stands_alone(self, job: Job) -> bool:
         """Whether more than its queue, priority and size matters for who gives way to it."""

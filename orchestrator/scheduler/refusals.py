@@ -62,10 +62,13 @@ class Alike:
 
     Attributes:
         refusals: of their shape.
+        plain: nothing but room keeps one from starting: it fits on the nodes that there are, and its queue
+            has no limit.
         reason: why one waits that runs until `until`, as of these numbers of changes; None if unknown.
     """
 
     refusals: Refusals
+    plain: bool
     reason: Reason | None = None
     until: float = inf
     changes: tuple[int, int] = (-1, -1)
@@ -81,18 +84,18 @@ class AllRefusals:
 
     def of(self, job: Job) -> Alike:
         """Of jobs like this one."""
-        request = job.request
-        key: tuple[object, ...] = (
-            *(request.cpu_millis, request.gpu_millis, request.memory_mib),
-            *(job.min_workers, job.priority, job.queue),
-        )
+        request, size, queue = job.request, job.min_workers, job.queue
+        asks = request.cpu_millis, request.gpu_millis, request.memory_mib, size
+        key: tuple[object, ...] = (asks, job.priority, queue)
         if job.deadline is not None:
             key = (*key, "deadline")
         if job.selector or job.within is not Within.ANYWHERE:
             key = (*key, job.within.value, *sorted(job.selector.items()))
         found = self._alike.get(key)
         if found is None:
-            shape = self._board.room.shape(job)
+            board = self._board
+            shape = board.room.shape(job)
             refusals = self._known.setdefault((shape, job.within), Refusals(shape))
-            found = self._alike[key] = Alike(refusals)
+            plain = board.ledger.is_unlimited(queue) and board.misfit(job) is None
+            found = self._alike[key] = Alike(refusals, plain)
         return found
