@@ -29,7 +29,7 @@ def plan(snapshot: Snapshot, config: Config | None = None) -> Plan:
     """What to do now, and why everybody else has to wait.
 
     Pure: the same snapshot gives the same plan. At 4,096 GPUs on 512 nodes with 5,000 jobs pending it takes
-    tens of milliseconds (benchmarks/scheduler.py).
+    about a tenth of a second of one core, more where many have to make room (benchmarks/scheduler.py).
     """
     board = Board(snapshot, config or Config())
     # 1 Who waited too long goes first.
