@@ -126,15 +126,17 @@ def execute(run: Run, display: Display) -> tuple[Outcome, JobView]:
     """
     interruption = Interruption()
     with ExitStack() as stack:
+        # First of all: an exception out of a handler may surface where it is lost, as in a callback.
+        stack.enter_context(interruption.watching())
         log = stack.enter_context(StepLog(run.options.log)) if run.options.log is not None else None
         metrics = MetricsServer(lambda: [run.latest.view], run.options.metrics_address)
         address = metrics.start()
         stack.callback(metrics.stop)
         notes = (metrics.notice,) if metrics.notice else ()
-        with interruption.watching():
-            cluster = stack.enter_context(_cluster(run, interruption))
-            run.timeline.mark("ray start")
-            return _supervise(run, cluster, notes, address, log, display, interruption)
+        interruption.check()
+        cluster = stack.enter_context(_cluster(run, interruption))
+        run.timeline.mark("ray start")
+        return _supervise(run, cluster, notes, address, log, display, interruption)
 
 
 def _supervise(

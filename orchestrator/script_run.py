@@ -95,6 +95,7 @@ def execute_script(run: ScriptRun, display: Display) -> tuple[Outcome, JobView]:
     """
     interruption = Interruption()
     with ExitStack() as stack:
+        stack.enter_context(interruption.watching())  # as in orchestrator.run
         log = stack.enter_context(StepLog(run.options.log)) if run.options.log is not None else None
         metrics = MetricsServer(lambda: [run.latest.view], run.options.metrics_address)
         address = metrics.start()
@@ -106,9 +107,9 @@ def execute_script(run: ScriptRun, display: Display) -> tuple[Outcome, JobView]:
             run.latest.view = view
             display.update()
 
-        with interruption.watching():
-            how = _here if run.options.cluster == "local" else _on_cluster
-            outcome, view = how(run, notes, address, sinks, look, interruption)
+        interruption.check()
+        how = _here if run.options.cluster == "local" else _on_cluster
+        outcome, view = how(run, notes, address, sinks, look, interruption)
         run.latest.view = view
         return outcome, view
 
