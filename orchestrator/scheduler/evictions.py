@@ -25,7 +25,8 @@ class Evictions:
 
     Attributes:
         lenders: whose worker process goes, by step; there are as many loans.
-        stops: who stops, by step after those; last those who may not yet, the first to be free first.
+        workers, stops: whom somebody stops, by step after those: places in `workers`; last those who may not
+            yet, the first to be free first.
         step, node, amounts, until: of entries, in the order of the steps: which node, what is given up there,
             (entries, kinds), and the time from which it counts as free in any case.
         total: (nodes, kinds), what all of them give up.
@@ -34,13 +35,18 @@ class Evictions:
     """
 
     lenders: Sequence[Worker]
-    stops: Sequence[Worker]
+    workers: Sequence[Worker]
+    stops: Ints
     step: Ints
     node: Ints
     amounts: Ints
     until: NDArray[np.float64]
     total: Ints
     too_little: dict[tuple[Shape, Within, int], int] = field(default_factory=dict)
+
+    def stop(self, step: int) -> Worker:
+        """Who stops in a step after the loans."""
+        return self.workers[int(self.stops[step - len(self.lenders)])]
 
 
 class Table:
@@ -103,7 +109,8 @@ class Table:
             total[:, kind] = np.bincount(node, weights=amounts[:, kind], minlength=count)
         return Evictions(
             lenders=whose,
-            stops=[self.workers[place] for place in victims.tolist()],
+            workers=self.workers,
+            stops=victims,
             step=step,
             node=node,
             amounts=amounts,
@@ -119,8 +126,8 @@ def protected_until(board: Board, worker: Worker) -> float:
     return begun + max(job.min_runtime, board.config.protect_restarts * job.restart_cost)
 
 
-def rows_of(evictions: Evictions, times: Sequence[float]) -> Ints:
-    """The row before which each entry counts, as a number of rows from "soon" on."""
-    rows = np.searchsorted(np.asarray(times), evictions.until, side="left") - SOON
-    rows[evictions.until == np.inf] = len(times) - SOON
+def rows_of(until: NDArray[np.float64], times: Sequence[float]) -> Ints:
+    """The rows before which these entries count, as numbers of rows from "soon" on."""
+    rows = np.searchsorted(np.asarray(times), until, side="left") - SOON
+    rows[until == np.inf] = len(times) - SOON
     return np.maximum(rows, 1)

@@ -83,7 +83,7 @@ def find(
 
 def _taking(board: Board, evictions: Evictions, found: Found) -> Taking:
     loans = len(evictions.lenders)
-    stops = [evictions.stops[step - loans] for step in found.steps if step >= loans]
+    stops = [evictions.stop(step) for step in found.steps if step >= loans]
     lent: dict[str, Spots] = {}
     stopped = {worker.job.id for worker in stops}
     for step in found.steps:

@@ -48,9 +48,6 @@ class _Entries:
     amounts: Ints
     rows: Ints
 
-    def first(self, count: int) -> _Entries:
-        return _Entries(self.step[:count], self.node[:count], self.amounts[:count], self.rows[:count])
-
 
 def search(room: Room, gang: Gang, evictions: Evictions, useful: NDArray[np.bool_]) -> Found | int:
     """The steps that have to be taken, or how many workers fit if all are.
@@ -59,22 +56,25 @@ def search(room: Room, gang: Gang, evictions: Evictions, useful: NDArray[np.bool
         useful: (nodes,), whether more could fit there after all evictions than does now.
     """
     that_matter = np.flatnonzero(useful[evictions.node])
-    rows = np.minimum(rows_of(evictions, room.times)[that_matter], gang.end - SOON)
-    step, node = evictions.step[that_matter], evictions.node[that_matter]
-    entries = _Entries(step, node, evictions.amounts[that_matter], rows)
-    size = _FIRST
+    step, size = evictions.step[that_matter], _FIRST
     while True:
-        looked_at = entries.first(size)
+        looked_at = _looked_at(room, gang, evictions, that_matter[:size])
         fits = _fits(room, gang, looked_at)
         reached = np.flatnonzero(_reach(room, gang, looked_at.node, fits) >= gang.workers)
         if len(reached):
             count = int(np.searchsorted(step, step[reached[0]], side="right"))
-            return _WalkBack(room, gang, entries.first(count)).run(evictions)
-        if size >= len(node):
+            needed = _looked_at(room, gang, evictions, that_matter[:count])
+            return _WalkBack(room, gang, needed).run(evictions)
+        if size >= len(that_matter):
             slots = gang.slots.copy()
             slots[looked_at.node] = fits  # the last entry of a node counts: so numpy assigns
             return most(slots, gang.within, room)
         size *= _MORE
+
+
+def _looked_at(room: Room, gang: Gang, evictions: Evictions, entries: Ints) -> _Entries:
+    rows = np.minimum(rows_of(evictions.until[entries], room.times), gang.end - SOON)
+    return _Entries(evictions.step[entries], evictions.node[entries], evictions.amounts[entries], rows)
 
 
 def _fits(room: Room, gang: Gang, entries: _Entries) -> Ints:
@@ -88,13 +88,21 @@ def _fits(room: Room, gang: Gang, entries: _Entries) -> Ints:
     else:
         amounts = amounts[None]
     given = np.cumsum(amounts, axis=1)
-    opens = np.flatnonzero(np.r_[True, places[1:] != places[:-1]]) if len(places) else places
+    bounds = _bounds(places)
+    opens = bounds[:-1]
     before = given[:, opens] - amounts[:, opens]
-    given -= np.repeat(before, np.diff(np.r_[opens, len(places)]), axis=1)
+    given -= np.repeat(before, np.diff(bounds), axis=1)
     given += free[:, places]
     fits = np.empty_like(entries.node)
     fits[by_node] = gang.shape.fit(given.min(axis=0))
     return fits
+
+
+def _bounds(values: Ints) -> Ints:
+    """Where each run of equal values begins, and where the last one ends."""
+    changes = np.ones(len(values) + 1, dtype=np.bool_)
+    np.not_equal(values[1:], values[:-1], out=changes[1:-1])
+    return np.flatnonzero(changes) if len(values) else np.zeros(1, dtype=np.int64)
 
 
 def _reach(room: Room, gang: Gang, node: Ints, fits: Ints) -> Ints:
@@ -147,7 +155,7 @@ class _WalkBack:
         # Without the last there was not enough.
         kept = [last, *self._thinned(entries[(step < last) & (step >= loans)])]
         # What a job has on loan goes if it stops.
-        stopped = {evictions.stops[step - loans].job.id for step in kept if step >= loans}
+        stopped = {evictions.stop(step).job.id for step in kept if step >= loans}
         go = np.array([worker.job.id in stopped for worker in evictions.lenders], dtype=np.bool_)
         lent = entries[(step < last) & (step < loans)]
         stays = go[self._step[lent]]
@@ -160,8 +168,8 @@ class _WalkBack:
         Where a whole block of them can be given back, each could, one after the other.
         """
         step = self._step[entries]
-        bounds = np.flatnonzero(np.r_[True, step[1:] != step[:-1], True]) if len(step) else step
-        count = block = max(0, len(bounds) - 1)
+        bounds = _bounds(step)
+        count = block = len(bounds) - 1
         kept, at = list[int](), 0
         while at < count:
             block = min(block, count - at)

@@ -28,6 +28,7 @@ class Victims:
         self._board, self._keys = board, keys
         self._table: Table | None = None
         self._workers: Sequence[Worker] = ()  # in the table
+        self._ids: Sequence[str] = ()
         self._lenders: list[Worker] = []
         self._places: dict[
             str, list[int]
@@ -71,6 +72,7 @@ class Victims:
         board = self._board
         if self._table is None:
             self._workers = self._in_order()
+            self._ids = [worker.job.id for worker in self._workers]
             self._table = Table(board, self._workers)
             for place, worker in enumerate(self._workers):
                 self._places.setdefault(self._group(worker.job), []).append(place)
@@ -79,9 +81,9 @@ class Victims:
         if self._departures != board.departures:
             self._departures, self._answers, self._reclaims = board.departures, {}, (-1, ())
             self._lenders = [w for w in self._lenders if w.lent and w.job.id in board.at_work]
-            workers, there = self._workers, board.at_work
+            ids, there = self._ids, board.at_work
             for group, places in self._places.items():
-                self._places[group] = [place for place in places if workers[place].job.id in there]
+                self._places[group] = [place for place in places if ids[place] in there]
         return self._table
 
     def _in_order(self) -> list[Worker]:
