@@ -74,8 +74,8 @@ class Columns:
         """The columns that fit into so many places, in order."""
         shown = list(self.columns)
         while sum(column.width + _BETWEEN for column in shown) - _BETWEEN > width:
-            dearest = max(shown, key=lambda column: column.spare)
-            if not dearest.spare:
+            first_to_go = max(shown, key=lambda column: column.spare)
+            if not first_to_go.spare:
                 break
-            shown.remove(dearest)
+            shown.remove(first_to_go)
         return shown

@@ -47,8 +47,11 @@ def _recall(gang: Gang) -> Step:
 
 
 def _compose(gang: Gang, now: float, why: str) -> Step:
-    """Of those who are left out, who holds the furthest state keeps it until the others are seen to have it:
-    these may have died unseen, and with them the only copy."""
+    """Send the next generation out, and let go of those who are left out.
+
+    Of these, who holds the furthest state keeps it until the others are seen to have it: they may have died
+    unseen, and with them the only copy.
+    """
     chosen = choose(gang, now)
     ids = tuple(member.id for member in chosen)
     loads = loads_for([cost_of(gang, member) for member in chosen], gang.policy.virtual_ranks)
@@ -73,7 +76,7 @@ def _compose(gang: Gang, now: float, why: str) -> Step:
     crew.update((m.id, replace(m, stage=Stage.LEAVING, why=m.why or why)) for m in kept)
     for member in chosen:
         cost = cost_of(gang, member)
-        crew[member.id] = replace(member, stage=Stage.FORMING, costs=(), cost=cost)
+        crew[member.id] = replace(member, stage=Stage.FORMING, why="", costs=(), cost=cost)
     after = replace(
         gang, phase=Forming(since=now), crew=crew, membership=membership, saves={}, progress_at=now
     )

@@ -69,7 +69,7 @@ class Member:
         step: the step whose state it holds; None for none.
         heard: when it was heard of last, or got its place; None before.
         activity, since: what it was doing then, and from when on.
-        why: it leaves.
+        why: what it is left out for, while it keeps its state for the others; else empty.
         costs: seconds of work for one virtual rank, in its latest steps of this generation.
         cost: the median of earlier ones.
     """

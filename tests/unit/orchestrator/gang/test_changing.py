@@ -125,6 +125,7 @@ def test_who_leaves_hands_the_state_on_if_those_who_stay_died_unseen():
     assert formed_by(commands) == (w(1),)
     assert none(commands, Recall)
     assert life.gang.crew[w(1)].step == 5
+    assert life.gang.crew[w(1)].why == "", "it stays now"
 
 
 def test_who_leaves_and_is_lost_is_not_missed():
