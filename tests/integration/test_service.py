@@ -15,6 +15,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_jobs_give_way_and_come_to_the_same_though_the_server_is_killed(tmp_path: Path) -> None:
-    digest, result = play(tmp_path, jobs=5, kills=3, steps=80)
+    digest, result = play(tmp_path, jobs=6, kills=3, steps=80)
     assert len(digest) == 64
     assert result.kills == 3

@@ -60,7 +60,7 @@ class Scenario:
     """One run of it.
 
     Attributes:
-        jobs: how many ordinary ones.
+        jobs: how many ordinary ones; from six on, one has to wait for its queue's limit.
         kills: how often the server is killed at random meanwhile.
     """
 
@@ -88,6 +88,7 @@ class Scenario:
         for thread in threads:
             thread.start()
         self._wait_for(lambda: self._count(jobs, "running") >= 4, "four jobs that run")
+        self._wait_for(lambda: watch.saw("queue_limit"), "a job that waits for its queue's limit")
         jobs[URGENT] = self._submit(URGENT, "eve", "default", least=4, most=4, priority=100)
         self._wait_for(
             lambda: killer.is_over and jobs[URGENT].status()["state"] in ("running", "done"),
@@ -161,6 +162,10 @@ class _Watch:
         self.most: dict[str, int] = {}
         self.seen: dict[str, set[str]] = {}
         self.failed: str | None = None
+
+    def saw(self, code: str) -> bool:
+        """Whether a job waited for this reason."""
+        return any(code in codes for codes in list(self.seen.values()))
 
     def run(self) -> None:
         while not self._over.wait(0.2):
