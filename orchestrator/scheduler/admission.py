@@ -26,16 +26,27 @@ class Opening:
 
 
 class Admission:
-    """Decides about jobs in turn, each given what was decided about those before it."""
+    """Decides about jobs in turn, each given what was decided about those before it.
+
+    Attributes:
+        is_over: all who follow have to wait for the next plan: others have been told to leave for many.
+    """
 
     def __init__(self, board: Board, victims: Victims) -> None:
         self._board, self._victims = board, victims
         self._refusals = AllRefusals(board)
         self._reasons: dict[Outcome, Reason] = {}
+        self.is_over, self._takings = False, 0
+        self._wakes = False  # when somebody may be stopped whom nobody waits for
+        self._reclaims = board.config.policy is Policy.FAIR  # what others use decides who gives way
 
     def admit(self, job: Job) -> None:
         """Decide about a job."""
-        board, alike = self._board, self._refusals.of(job)
+        board = self._board
+        if self.is_over:
+            board.explain[job.id] = board.reason(Code.BEHIND, first=str(board.first_blocked))
+            return
+        alike = self._refusals.of(job)
         refusals = alike.refusals
         if self._fares_no_better(job, alike):
             return
@@ -58,19 +69,19 @@ class Admission:
 
     def _fares_no_better(self, job: Job, alike: Alike) -> bool:
         """Whether it waits, as others did that wanted no more: the quick way through thousands of jobs."""
-        board, id, refusals = self._board, job.id, alike.refusals
+        board, id = self._board, job.id
         if id in board.promises or id in board.kept:
             return False
         until = inf if job.estimate is None or not board.ahead else board.now + job.estimate
-        changes = (board.ledger.changes, len(refusals.starts))
-        if until == alike.until and alike.changes == changes and alike.reason is not None:
+        changes = board.ledger.changes if self._reclaims else 0
+        if until >= alike.until and alike.changes == changes and alike.reason is not None:
             board.explain[id] = alike.reason
             return True
         if board.first_blocked is None or (board.ahead and board.considered < board.config.reservations_max):
             return False  # it may be promised a time
         if not alike.plain:
             return False
-        workers = job.min_workers
+        refusals, workers = alike.refusals, job.min_workers
         outcome = refusals.start(workers, until)
         if outcome is None:
             return False
@@ -130,8 +141,11 @@ class Admission:
         )
         if not own and refusals.taking(group, rank, job.min_workers, until):
             return None
-        end = board.room.end_row(SOON, job.estimate)
-        found = find(board, job, refusals.shape, end, self._victims, own=own)
+        end, late = board.room.end_row(SOON, job.estimate), board.patient < board.config.reservations_max
+        if not late and not self._wakes:
+            self._wakes = True
+            board.wakes.append(self._victims.next_free_at())
+        found = find(board, job, refusals.shape, end, self._victims, own=own, late=late)
         if isinstance(found, Taking):
             return found
         if not own:
@@ -151,9 +165,12 @@ class Admission:
         if taking.until > board.now:
             board.promise(job, spots, SOON, start_at=taking.until)
             board.wakes.append(taking.until)
+            board.patient += 1
             facts = {"until": taking.until}
             board.explain[job.id] = Reason(code=Code.PROTECTED, facts=facts, eta=taking.until)
         else:
+            self._takings += bool(taking.loans or taking.stops)
+            self.is_over = self._takings >= board.config.takings_max
             leaving = carry_out(board, job, taking, self._victims)
             leaving += board.leaving_on(spots)
             board.promise(job, spots, SOON, firm=True)

@@ -94,6 +94,7 @@ class Board:
         self.first_blocked: str | None = None
         self.head: str | None = None  # the first that is promised what nobody leaves for it
         self.considered = 0  # jobs for which a promise was sought
+        self.patient = 0  # jobs that wait for others who may not be stopped yet
         self.wakes: list[float] = []
         self._leaving: dict[int, int] = {}
         self.guessed: dict[int, float] = {}  # from when on a node's room is a guess

@@ -44,6 +44,8 @@ class Config:
         launch_backoff: seconds until the second attempt; doubles with each.
         idle_seconds: a node that was empty so long goes.
         launches_max: gangs for which nodes are added in one plan.
+        takings_max: jobs for which others are told to leave in one plan. There it ends, and asks for the next
+            at once: so no plan takes long, however much is wrong.
     """
 
     policy: Policy = Policy.PRIORITY
@@ -62,6 +64,7 @@ class Config:
     launch_forget: float = 3600.0
     idle_seconds: float = 300.0
     launches_max: int = 16
+    takings_max: int = 64
 
     @property
     def promotes(self) -> bool:

@@ -75,14 +75,15 @@ class Table:
         self._ends = np.array([worker.end for worker in workers], dtype=np.float64)
         self.free_from = np.array([protected_until(board, worker) for worker in workers], dtype=np.float64)
 
-    def evictions(self, lenders: Sequence[Worker], victims: Ints) -> Evictions:
-        """All loans, then these victims, by their places: those that may go at once before the others."""
-        late = self.free_from[victims] > self._board.now
-        if late.any():
-            later = victims[late]
-            victims = np.concatenate(
-                (victims[~late], later[np.argsort(self.free_from[later], kind="stable")])
-            )
+    def evictions(self, lenders: Sequence[Worker], victims: Ints, *, late: bool) -> Evictions:
+        """All loans, then these victims, by their places: those that may go at once before the others, or
+        without these."""
+        protected = self.free_from[victims] > self._board.now
+        if protected.any():
+            later, victims = victims[protected], victims[~protected]
+            if late:
+                later = later[np.argsort(self.free_from[later], kind="stable")]
+                victims = np.concatenate((victims, later))
         lengths = self._lengths[victims]
         ends = np.cumsum(lengths)
         entries = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(
@@ -126,8 +127,8 @@ def protected_until(board: Board, worker: Worker) -> float:
     return begun + max(job.min_runtime, board.config.protect_restarts * job.restart_cost)
 
 
-def rows_of(until: NDArray[np.float64], times: Sequence[float]) -> Ints:
+def rows_of(until: NDArray[np.float64], clock: NDArray[np.float64]) -> Ints:
     """The rows before which these entries count, as numbers of rows from "soon" on."""
-    rows = np.searchsorted(np.asarray(times), until, side="left") - SOON
-    rows[until == np.inf] = len(times) - SOON
+    rows = np.searchsorted(clock, until, side="left") - SOON
+    rows[until == np.inf] = len(clock) - SOON
     return np.maximum(rows, 1)

@@ -49,15 +49,18 @@ def plan(snapshot: Snapshot, config: Config | None = None) -> Plan:
         order.append(job)
         if job.id not in board.at_work and job.id not in board.explain:
             admission.admit(job)
-    # 5 What nobody needs is handed out on loan.
-    hand_out(board, keys)
-    # 6 Nodes come for gangs that have no room, and go when nobody needs them.
-    added, drained = scale(board, order)
+    added: list[AddNodes] = []
+    drained: list[DrainNode] = []
+    if not admission.is_over:
+        # 5 What nobody needs is handed out on loan.
+        hand_out(board, keys)
+        # 6 Nodes come for gangs that have no room, and go when nobody needs them.
+        added, drained = scale(board, order)
     return Plan(
         actions=_actions(board, added, drained),
         explain={job.id: board.explain[job.id] for job in order if job.id in board.explain},
         policy_state=_policy_state(board),
-        next_wake_at=next_wake(board),
+        next_wake_at=board.now if admission.is_over else next_wake(board),
     )
 
 

@@ -53,15 +53,16 @@ def cost(board: Board, worker: Worker) -> float:
 
 
 def find(
-    board: Board, job: Job, shape: Shape, end: int, victims: Victims, *, own: bool
+    board: Board, job: Job, shape: Shape, end: int, victims: Victims, *, own: bool, late: bool
 ) -> Taking | TooLittle:
     """The least that others have to give up so that a job fits soon, if they can give up enough.
 
     Args:
         end: the row before which the job is over.
         own: it has room that nobody before it had.
+        late: it may wait for those who may not be stopped yet.
     """
-    evictions, asked = victims.evictions(job), (shape, job.within, board.lifts)
+    evictions, asked = victims.evictions(job, late=late), (shape, job.within, board.lifts)
     known = job.min_workers + 1 if own else evictions.too_little.get(asked, job.min_workers + 1)
     if job.min_workers >= known:
         return TooLittle(workers=known - 1, always=True)

@@ -6,11 +6,13 @@ only the first has to be looked at.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import Enum
 from math import inf
 
 from orchestrator.scheduler.board import Board
+from orchestrator.scheduler.config import Policy
 from orchestrator.scheduler.reasons import Reason
 from orchestrator.scheduler.room import Shape
 from orchestrator.scheduler.snapshot import Job, Within
@@ -58,20 +60,21 @@ class Refusals:
 
 @dataclass(slots=True)
 class Alike:
-    """Jobs that ask for the same and stand alike: those of one queue, priority, shape and number of workers.
+    """Jobs that ask for the same and stand alike: those of one kind, whose queues make no difference.
 
     Attributes:
         refusals: of their shape.
         plain: nothing but room keeps one from starting: it fits on the nodes that there are, and its queue
             has no limit.
-        reason: why one waits that runs until `until`, as of these numbers of changes; None if unknown.
+        reason: why one waits that runs until `until` or longer, as long as there are no `changes` to who may
+            take what from whom; None if unknown.
     """
 
     refusals: Refusals
     plain: bool
     reason: Reason | None = None
     until: float = inf
-    changes: tuple[int, int] = (-1, -1)
+    changes: int = -1
 
 
 class AllRefusals:
@@ -80,22 +83,26 @@ class AllRefusals:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._known: dict[tuple[Shape, Within], Refusals] = {}
-        self._alike: dict[tuple[object, ...], Alike] = {}
+        self._free: dict[Hashable, Alike] = {}
+        self._by_queue: dict[str, dict[Hashable, Alike]] = {}
+        self._by_deadline = board.config.policy is Policy.DEADLINE
 
     def of(self, job: Job) -> Alike:
         """Of jobs like this one."""
-        request, size, queue = job.request, job.min_workers, job.queue
-        asks = request.cpu_millis, request.gpu_millis, request.memory_mib, size
-        key: tuple[object, ...] = (asks, job.priority, queue)
-        if job.deadline is not None:
-            key = (*key, "deadline")
-        if job.selector or job.within is not Within.ANYWHERE:
-            key = (*key, job.within.value, *sorted(job.selector.items()))
-        found = self._alike.get(key)
+        alike = self._by_queue.get(job.queue)
+        if alike is None:
+            alike = self._by_queue[job.queue] = self._of_queue(job.queue)
+        kind = job.kind if not self._by_deadline or job.deadline is None else (job.kind, "in time")
+        found = alike.get(kind)
         if found is None:
             board = self._board
             shape = board.room.shape(job)
             refusals = self._known.setdefault((shape, job.within), Refusals(shape))
-            plain = board.ledger.is_unlimited(queue) and board.misfit(job) is None
-            found = self._alike[key] = Alike(refusals, plain)
+            plain = board.ledger.is_unlimited(job.queue) and board.misfit(job) is None
+            found = alike[kind] = Alike(refusals, plain)
         return found
+
+    def _of_queue(self, queue: str) -> dict[Hashable, Alike]:
+        """Queues without limits share theirs, unless it matters whose a job is."""
+        apart = self._board.config.policy is Policy.FAIR or not self._board.ledger.is_unlimited(queue)
+        return {} if apart else self._free

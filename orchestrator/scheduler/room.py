@@ -65,6 +65,7 @@ class Room:
     def __init__(self, nodes: Sequence[Node], times: Sequence[float], free: Ints) -> None:
         self.nodes = nodes
         self.times = list(times)
+        self.clock = np.array(times, dtype=np.float64)  # the same
         self._rows = _with_spare_rows(free)
         self.free = self._rows[: len(times)]
         zones = {zone: number for number, zone in enumerate(sorted({node.zone for node in nodes}))}
@@ -120,6 +121,7 @@ class Room:
         if row < len(self.times) and self.times[row] == time:
             return
         self.times.insert(row, time)
+        self.clock = np.array(self.times, dtype=np.float64)
         self.free = _with_row_twice(self._rows, row - 1, len(self.times))
         for shape in self._shapes.values():
             if shape.seen >= 0:

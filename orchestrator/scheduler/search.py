@@ -48,6 +48,10 @@ class _Entries:
     amounts: Ints
     rows: Ints
 
+    def first(self, count: int) -> _Entries:
+        """So many of them."""
+        return _Entries(self.step[:count], self.node[:count], self.amounts[:count], self.rows[:count])
+
 
 def search(room: Room, gang: Gang, evictions: Evictions, useful: NDArray[np.bool_]) -> Found | int:
     """The steps that have to be taken, or how many workers fit if all are.
@@ -56,46 +60,115 @@ def search(room: Room, gang: Gang, evictions: Evictions, useful: NDArray[np.bool
         useful: (nodes,), whether more could fit there after all evictions than does now.
     """
     that_matter = np.flatnonzero(useful[evictions.node])
-    step, size = evictions.step[that_matter], _FIRST
+    size = _FIRST
     while True:
-        looked_at = _looked_at(room, gang, evictions, that_matter[:size])
-        fits = _fits(room, gang, looked_at)
-        reached = np.flatnonzero(_reach(room, gang, looked_at.node, fits) >= gang.workers)
+        entries = _looked_at(room, gang, evictions, that_matter[:size])
+        trial = _Trial(room, gang, entries)
+        reached = np.flatnonzero(trial.reach(room) >= gang.workers)
         if len(reached):
-            count = int(np.searchsorted(step, step[reached[0]], side="right"))
-            needed = _looked_at(room, gang, evictions, that_matter[:count])
-            return _WalkBack(room, gang, needed).run(evictions)
+            last = evictions.step[that_matter[reached[0]]]
+            count = int(np.searchsorted(evictions.step[that_matter], last, side="right"))
+            if count > len(entries.step):
+                entries = _looked_at(room, gang, evictions, that_matter[:count])
+                trial = _Trial(room, gang, entries)
+            prefix = trial.prefix(count)
+            if not len(prefix.spare):
+                return Found(steps=np.unique(entries.step[:count]).tolist(), slots=prefix.slots)
+            return _WalkBack(room, gang, entries.first(count)).run(evictions, prefix.spare)
         if size >= len(that_matter):
             slots = gang.slots.copy()
-            slots[looked_at.node] = fits  # the last entry of a node counts: so numpy assigns
+            slots[entries.node] = trial.fits  # the last entry of a node counts: so numpy assigns
             return most(slots, gang.within, room)
         size *= _MORE
 
 
-def _looked_at(room: Room, gang: Gang, evictions: Evictions, entries: Ints) -> _Entries:
-    rows = np.minimum(rows_of(evictions.until[entries], room.times), gang.end - SOON)
-    return _Entries(evictions.step[entries], evictions.node[entries], evictions.amounts[entries], rows)
+def _looked_at(room: Room, gang: Gang, evictions: Evictions, which: Ints) -> _Entries:
+    rows = np.minimum(rows_of(evictions.until[which], room.clock), gang.end - SOON)
+    return _Entries(evictions.step[which], evictions.node[which], evictions.amounts[which], rows)
 
 
-def _fits(room: Room, gang: Gang, entries: _Entries) -> Ints:
-    """How many workers fit on each entry's node after it and all entries before it."""
-    by_node = np.argsort(entries.node, kind="stable")
-    places, amounts = entries.node[by_node], entries.amounts[by_node]
-    free = room.free[SOON : gang.end]
-    if len(free) > 1:
-        counts = np.arange(len(free))[:, None] < entries.rows[by_node]
-        amounts = amounts * counts[:, :, None]
-    else:
-        amounts = amounts[None]
-    given = np.cumsum(amounts, axis=1)
-    bounds = _bounds(places)
-    opens = bounds[:-1]
-    before = given[:, opens] - amounts[:, opens]
-    given -= np.repeat(before, np.diff(bounds), axis=1)
-    given += free[:, places]
-    fits = np.empty_like(entries.node)
-    fits[by_node] = gang.shape.fit(given.min(axis=0))
-    return fits
+@dataclass(frozen=True, slots=True)
+class _Prefix:
+    """What is so when the first entries are taken, as far as there is enough.
+
+    Attributes:
+        spare: steps, but for the last, each of which could be left out if all others were taken. Any other is
+            needed also if some are given back.
+        slots: (nodes,), how many workers fit.
+    """
+
+    spare: Ints
+    slots: Ints
+
+
+class _Trial:
+    """What happens if entries are taken, one after the other.
+
+    Arrays are (rows, entries, kinds) or (entries,), with those of one node side by side, in their order.
+    """
+
+    def __init__(self, room: Room, gang: Gang, entries: _Entries) -> None:
+        self._gang, self._step = gang, entries.step
+        self._by_node = by_node = np.argsort(entries.node, kind="stable")
+        self._places = places = entries.node[by_node]
+        free = room.free[SOON : gang.end]
+        amounts = entries.amounts[by_node][None]
+        if len(free) > 1:
+            amounts = amounts * (np.arange(len(free))[:, None] < entries.rows[by_node])[:, :, None]
+        self._gives = amounts
+        given = np.cumsum(amounts, axis=1)
+        self._bounds = _bounds(places)
+        opens, lengths = self._bounds[:-1], np.diff(self._bounds)
+        given -= np.repeat(given[:, opens] - amounts[:, opens], lengths, axis=1)
+        given += free[:, places]
+        self._left = given  # on the entry's node, after it and all before it
+        self._fits = gang.shape.fit(given.min(axis=0))
+
+    @property
+    def fits(self) -> Ints:
+        """How many workers fit on each entry's node after it and all before it, in the entries' order."""
+        found = np.empty_like(self._fits)
+        found[self._by_node] = self._fits
+        return found
+
+    def reach(self, room: Room) -> Ints:
+        """After each entry, in their order: how many workers of one gang fit on the nodes that its node is
+        one of."""
+        gang = self._gang
+        if gang.within is Within.NODE:
+            return self.fits
+        opens = self._bounds[:-1]
+        before = np.empty_like(self._fits)
+        before[1:] = self._fits[:-1]
+        before[opens] = gang.slots[self._places[opens]]
+        more = np.empty_like(before)
+        more[self._by_node] = self._fits - before
+        if gang.within is Within.ANYWHERE:
+            return int(gang.slots.sum()) + np.cumsum(more)
+        zone = np.empty_like(before)
+        zone[self._by_node] = room.zone[self._places]
+        reach = np.empty_like(before)
+        for number in np.unique(zone).tolist():
+            mine = zone == number
+            reach[mine] = int(gang.slots[room.zone == number].sum()) + np.cumsum(more[mine])
+        return reach
+
+    def prefix(self, count: int) -> _Prefix:
+        """Of the first so many entries."""
+        gang, mine = self._gang, self._by_node < count
+        places, fits, step = self._places[mine], self._fits[mine], self._step[self._by_node[mine]]
+        bounds = _bounds(places)
+        ends, slots = bounds[1:] - 1, gang.slots.copy()
+        slots[places[ends]] = fits[ends]
+        before_last = int(self._step[count - 1])
+        if gang.within is not Within.ANYWHERE:
+            return _Prefix(np.unique(step[step < before_last]), slots)
+        last = np.repeat(ends, np.diff(bounds))  # of each entry's node
+        left = self._left[:, mine][:, last]
+        without = gang.shape.fit((left - self._gives[:, mine]).min(axis=0))
+        enough = slots.sum() - np.bincount(step, weights=fits[last] - without) >= gang.workers
+        there = np.bincount(step) > 0
+        return _Prefix(np.flatnonzero(enough[:before_last] & there[:before_last]), slots)
 
 
 def _bounds(values: Ints) -> Ints:
@@ -103,24 +176,6 @@ def _bounds(values: Ints) -> Ints:
     changes = np.ones(len(values) + 1, dtype=np.bool_)
     np.not_equal(values[1:], values[:-1], out=changes[1:-1])
     return np.flatnonzero(changes) if len(values) else np.zeros(1, dtype=np.int64)
-
-
-def _reach(room: Room, gang: Gang, node: Ints, fits: Ints) -> Ints:
-    """After each entry, how many workers of one gang fit on the nodes that its node is one of."""
-    if gang.within is Within.NODE:
-        return fits
-    before = gang.slots[node]
-    by_node = np.argsort(node, kind="stable")
-    again = np.flatnonzero(node[by_node][1:] == node[by_node][:-1])
-    before[by_node[again + 1]] = fits[by_node[again]]
-    more = fits - before
-    if gang.within is Within.ANYWHERE:
-        return int(gang.slots.sum()) + np.cumsum(more)
-    reach = np.empty_like(fits)
-    for zone in np.unique(room.zone[node]).tolist():
-        mine = room.zone[node] == zone
-        reach[mine] = int(gang.slots[room.zone == zone].sum()) + np.cumsum(more[mine])
-    return reach
 
 
 class _WalkBack:
@@ -148,18 +203,18 @@ class _WalkBack:
         self._slots = gang.slots.copy()
         self._slots[self._places] = self._fits
 
-    def run(self, evictions: Evictions) -> Found:
-        loans = len(evictions.lenders)
-        last, entries = int(self._step[-1]), np.arange(len(self._step))[::-1]
-        step = self._step[entries]
-        # Without the last there was not enough.
-        kept = [last, *self._thinned(entries[(step < last) & (step >= loans)])]
+    def run(self, evictions: Evictions, spare: Ints) -> Found:
+        """`spare`: the steps that are worth a try. Without the last there was not enough."""
+        loans, step = len(evictions.lenders), self._step
+        tried = np.isin(step, spare)
+        entries = np.flatnonzero(tried & (step >= loans))[::-1]
+        kept = [*np.unique(step[~tried]).tolist(), *self._thinned(entries)]
         # What a job has on loan goes if it stops.
         stopped = {evictions.stop(step).job.id for step in kept if step >= loans}
         go = np.array([worker.job.id in stopped for worker in evictions.lenders], dtype=np.bool_)
-        lent = entries[(step < last) & (step < loans)]
-        stays = go[self._step[lent]]
-        kept += [*self._step[lent[stays]].tolist(), *self._thinned(lent[~stays])]
+        lent = np.flatnonzero(tried & (step < loans))[::-1]
+        stays = go[step[lent]]
+        kept += [*step[lent[stays]].tolist(), *self._thinned(lent[~stays])]
         return Found(steps=sorted(kept), slots=self._slots)
 
     def _thinned(self, entries: Ints) -> list[int]:

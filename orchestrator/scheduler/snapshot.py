@@ -8,7 +8,7 @@ node that is booting.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -64,8 +64,14 @@ class Within(StrEnum):
     NODE = "node"
 
 
+class _Remembering:
+    """Has room for what a frozen job found out about itself."""
+
+    __slots__ = ("_kind",)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
+class Job(_Remembering):
     """A job that is not over.
 
     Attributes:
@@ -118,6 +124,17 @@ class Job:
     def units(self) -> float:
         """What one worker gets in a second: see attained_service."""
         return (self.request.gpu_millis or self.request.cpu_millis) / 1000
+
+    @property
+    def kind(self) -> Hashable:
+        """Equal for jobs that ask for the same and are of one priority."""
+        try:  # each plan asks for it thousands of times
+            return self._kind
+        except AttributeError:
+            request, selector = self.request.amounts, tuple(sorted(self.selector.items()))
+            kind = self.priority, self.min_workers, request, selector, self.within
+            object.__setattr__(self, "_kind", kind)
+            return kind
 
 
 class NodeState(StrEnum):

@@ -33,7 +33,7 @@ class Victims:
         self._places: dict[
             str, list[int]
         ] = {}  # in the table, by queue, of those whom nobody has stopped yet
-        self._answers: dict[tuple[_Some, tuple[_Some, ...]], Evictions] = {}
+        self._answers: dict[tuple[_Some, tuple[_Some, ...], bool], Evictions] = {}
         self._departures = -1  # that all of this knows of
         self._reclaims: tuple[int, tuple[_Some, ...]] = (-1, ())
 
@@ -54,19 +54,28 @@ class Victims:
             return Code.RECLAIM
         return Code.SERVICE if self._board.config.by_service else Code.PRIORITY
 
-    def evictions(self, job: Job) -> Evictions:
-        """What is on loan, the largest loans first to disturb few; then who gives way to a job."""
+    def evictions(self, job: Job, *, late: bool) -> Evictions:
+        """What is on loan, the largest loans first to disturb few; then who gives way to a job.
+
+        Args:
+            late: also those who may not be stopped yet.
+        """
         table = self._refreshed()
         own, others = self._own(job), self._others(job)
         if not own[1]:
             own = ("", 0)  # whatever its queue
-        found = self._answers.get((own, others))
+        found = self._answers.get((own, others, late))
         if found is None:
             places = sorted(place for queue, count in others for place in self._to_reclaim(queue)[:count])
             places += self._places.get(own[0], [])[: own[1]]
             victims = np.array(places, dtype=np.int64)
-            found = self._answers[own, others] = table.evictions(self._lenders, victims)
+            found = self._answers[own, others, late] = table.evictions(self._lenders, victims, late=late)
         return found
+
+    def next_free_at(self) -> float:
+        """When the first of those who may not be stopped yet may be; now, if there is none."""
+        free_from, now = self._refreshed().free_from, self._board.now
+        return float(min(free_from[free_from > now], default=now))
 
     def _refreshed(self) -> Table:
         board = self._board

@@ -126,8 +126,17 @@ def clusters(draw: st.DrawFn, policy: Policy, **fields: object) -> TinyCluster:
         st.sampled_from(((), (NodeType(id="big", capacity=gpus(8), max_count=3, boot_seconds=40.0),)))
     )
     machines = draw(nodes(1, 4))
+    bounds = {
+        "takings_max": draw(st.sampled_from((1, 2, 64))),
+        "reservations_max": draw(st.sampled_from((1, 2, 32))),
+    }
     return TinyCluster(
-        machines, config(policy, **fields), QUEUES, delay=delay, types=types, seed=draw(st.integers(0, 3))
+        machines,
+        config(policy, **{**bounds, **fields}),
+        QUEUES,
+        delay=delay,
+        types=types,
+        seed=draw(st.integers(0, 3)),
     )
 
 

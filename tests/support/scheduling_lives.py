@@ -47,7 +47,12 @@ def _cluster(random: Random, policy: Policy) -> TinyCluster:
             )
             for number in range(random.randint(1, 5))
         ],
-        config(policy, queue_order=random.choice(list(QueueOrder))),
+        config(
+            policy,
+            queue_order=random.choice(list(QueueOrder)),
+            takings_max=random.choice((1, 2, 64)),
+            reservations_max=random.choice((1, 3, 32)),
+        ),
         QUEUES,
         delay=random.choice((0.0, 1.0, 20.0)),
         types=random.choice(((), types)),

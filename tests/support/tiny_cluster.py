@@ -129,10 +129,10 @@ class TinyCluster:
         self._run_until(end)
 
     def next_moment(self) -> float | None:
-        """When something happens by itself, or the scheduler wants to be asked."""
+        """When something happens by itself, or the scheduler wants to be asked: now, if it is not through."""
         event, wake = self._next_event(1e18), self.wake
         moments = [event] if event is not None else []
-        moments += [wake] if wake is not None and wake > self.now else []
+        moments += [wake] if wake is not None and wake >= self.now else []
         return min(moments, default=None)
 
     # --- the scheduler's turn ---

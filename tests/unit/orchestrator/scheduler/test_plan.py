@@ -47,6 +47,21 @@ def test_every_plan_fits_the_moment_that_it_was_made_for(policy, snapshot):
 
 @pytest.mark.parametrize("policy", POLICIES)
 @MOMENTS
+@given(snapshot=snapshots())
+def test_a_plan_that_is_not_through_asks_for_the_next_and_that_has_done_more(policy, snapshot):
+    whole, first = plan(snapshot, config(policy)), plan(snapshot, config(policy, takings_max=1))
+    for_whom = {a.for_job for a in first.actions if isinstance(a, (Preempt, Resize)) and a.for_job}
+    assert len(for_whom) <= 1
+    if for_whom:
+        assert first.next_wake_at == snapshot.now
+        stops = [a for a in first.actions if isinstance(a, Preempt)]
+        assert all(action in whole.actions for action in stops)  # as far as it went it is the same
+    else:
+        assert first == whole
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@MOMENTS
 @given(snapshot=snapshots(), seed=st.integers(0, 99))
 def test_the_same_moment_gives_the_same_plan_however_it_is_listed(policy, snapshot, seed):
     def shuffled(things):

@@ -165,6 +165,21 @@ def test_a_job_that_has_only_just_started_is_given_time_and_nobody_takes_the_roo
     assert stopped(plan(later)) == ["low"]
 
 
+def test_only_the_first_wait_for_those_who_may_not_be_stopped_yet_the_others_for_whoever_may_be_now():
+    nodes = tuple(node(name) for name in "abc")
+    young = [running(job(f"young-{n}", 8, min_runtime=60.0), 90.0) for n in "ab"]
+    old = running(job("old", 4, submitted_at=20.0), 10.0)
+    high = [job(f"high-{n}", 8, priority=9, submitted_at=float(n)) for n in range(3)]
+    small = job("small", 2, priority=1, submitted_at=50.0, estimate=1.0)
+    allocations = (*on(young[0], a=8), *on(young[1], b=8), *on(old, c=4))
+    snapshot = moment(*young, old, *high, small, nodes=nodes, allocations=allocations)
+    found = plan(snapshot, Config(reservations_max=1))
+    assert stopped(found) == ["old"]  # for the first: for all three there is a place, but two are too young
+    assert found.explain["high-0"].code == "making_room"
+    assert [found.explain[f"high-{n}"].code for n in (1, 2)] == ["protected", "behind"]
+    assert found.next_wake_at == 150.0
+
+
 def test_nobody_is_stopped_for_less_than_it_costs():
     high = job("high", 8, priority=1)
 
