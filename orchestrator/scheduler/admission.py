@@ -231,13 +231,17 @@ def _opening(board: Board, job: Job, shape: Shape) -> Opening | None:
         return None
     board.considered += 1
     totals = board.room.slots(shape).sum(axis=1).tolist()
-    for row in range(SOON, len(totals)):
+    least, row = job.min_workers, SOON
+    while row < len(totals):
         end = board.room.end_row(row, job.estimate)
-        if min(totals[row:end]) < job.min_workers:
+        short = next((r for r in range(end - 1, row - 1, -1) if totals[r] < least), None)
+        if short is not None:
+            row = short + 1  # whoever begins before meets that row, too
             continue
         slots = board.room.window(shape, row, end)
-        if enough(slots, job.min_workers, job.within, board.room):
+        if enough(slots, least, job.within, board.room):
             return Opening(row=row, slots=slots)
+        row += 1
     return None
 
 

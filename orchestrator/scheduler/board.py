@@ -3,57 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 
 import numpy as np
 
 from orchestrator.scheduler.actions import Preempt
+from orchestrator.scheduler.at_work import Worker, at_work
 from orchestrator.scheduler.config import Config, Policy
 from orchestrator.scheduler.placement import enough, most
 from orchestrator.scheduler.queues import Amounts, Ledger, needs, plus
 from orchestrator.scheduler.reasons import Code, Fact, Reason
 from orchestrator.scheduler.room import SOON, Shape, Spots
 from orchestrator.scheduler.snapshot import Job, JobState, NodeState, Place, Placement, Reservation, Snapshot
-from orchestrator.scheduler.timeline import Holding, build, holdings
+from orchestrator.scheduler.timeline import build
 
 #: Policies that promise starts. The others need none: whoever stands first takes from those behind.
 PROMISING = (Policy.PRIORITY, Policy.FAIR, Policy.DEADLINE)
-
-
-@dataclass(slots=True, eq=False)
-class Worker:
-    """A job at work, or one that this plan starts.
-
-    Attributes:
-        spots: what it should have after this plan.
-        end: the time of the row from which its room counts as free.
-        lent: which of its workers are beyond its minimum; these count as free in rows after "soon".
-        why, for_job: of its resize, if it is resized.
-        starts: in this plan.
-        moved: its size was changed in this plan; grew: it needs more room somewhere.
-    """
-
-    job: Job
-    spots: Spots
-    end: float
-    known: bool
-    lent: Spots = field(default_factory=dict)
-    starts: bool = False
-    moved: bool = False
-    grew: bool = False
-    why: Reason | None = None
-    for_job: str | None = None
-
-    @property
-    def count(self) -> int:
-        """Its workers."""
-        return sum(self.spots.values())
-
-    @property
-    def on_loan(self) -> int:
-        """Workers beyond its minimum."""
-        return max(0, self.count - self.job.min_workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +41,13 @@ class Board:
         self.nodes = sorted(snapshot.nodes, key=lambda node: node.id)
         self.numbers = {node.id: number for number, node in enumerate(self.nodes)}
         self.ahead = config.policy in PROMISING
-        held = holdings(snapshot, self.numbers, ahead=self.ahead)
+        held = list(at_work(snapshot, self.numbers, ahead=self.ahead).values())
         promised = (reservation.start_at for reservation in snapshot.reservations)
-        self.room = build(self.nodes, held.values(), promised, self.now, ahead=self.ahead)
+        self.room = build(self.nodes, held, promised, self.now, ahead=self.ahead)
         self.pending = {job.id: job for job in snapshot.jobs if job.state is JobState.PENDING}
-        self.at_work = {id: self._worker(h) for id, h in held.items() if h.job.state is not JobState.STOPPING}
+        self.at_work = {w.job.id: w for w in held if w.job.state is not JobState.STOPPING}
         self.ledger = Ledger(snapshot.queues, self._total())
-        self.ledger.add_all((h.job, h.workers + sum(h.leaving.values())) for h in held.values())
+        self.ledger.add_all(held)
         self.kept = self._kept_nodes()
         self.reserved = {r.job: r for r in snapshot.reservations if r.job in self.pending}
         self.promises: dict[str, Promise] = {}
@@ -98,13 +64,8 @@ class Board:
         self.wakes: list[float] = []
         self._leaving: dict[int, int] = {}
         self.guessed: dict[int, float] = {}  # from when on a node's room is a guess
-        for holding in held.values():
-            for node, workers in holding.leaving.items():
-                self._leaving[node] = self._leaving.get(node, 0) + workers
-            if not holding.known:
-                for node in holding.spots:
-                    if holding.end < self.guessed.get(node, inf):
-                        self.guessed[node] = holding.end
+        for worker in held:
+            self._note(worker)
         capacity = [node.capacity.amounts for node in self.nodes]
         self._capacity = np.array(capacity, dtype=np.int64).reshape(-1, 3)
         self._misfits: dict[tuple[Shape, int, object], Reason | None] = {}
@@ -112,9 +73,16 @@ class Board:
         self.lifts = 0  # how often room was given back to all
         self.departures = 0  # how often somebody was told to leave by this plan
 
-    def _worker(self, holding: Holding) -> Worker:
-        end = self.room.time_of(max(SOON + 1, self.room.row_of(holding.end))) if self.ahead else inf
-        return Worker(holding.job, holding.spots, end, holding.known, holding.lent)
+    def _note(self, worker: Worker) -> None:
+        """Which nodes it leaves, and where room is a guess from when on; its end is a row's from now on."""
+        for node, workers in worker.leaving.items():
+            self._leaving[node] = self._leaving.get(node, 0) + workers
+        if not worker.known:
+            for node in worker.spots:
+                if worker.end < self.guessed.get(node, inf):
+                    self.guessed[node] = worker.end
+        if self.ahead:
+            worker.end = self.room.time_of(max(SOON + 1, self.room.row_of(worker.end)))
 
     def _total(self) -> Amounts:
         total = (0, 0, 0)

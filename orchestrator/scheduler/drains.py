@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.scheduler.board import Board, Worker
+from orchestrator.scheduler.at_work import Worker
+from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.placement import choose, extend
 from orchestrator.scheduler.reasons import Code
 from orchestrator.scheduler.room import SOON, Spots

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.scheduler.board import Board, Worker
-from orchestrator.scheduler.room import SOON, Ints, Shape
+from orchestrator.scheduler.at_work import Worker
+from orchestrator.scheduler.board import Board
+from orchestrator.scheduler.room import SOON, Ints, Shape, Spots
 from orchestrator.scheduler.snapshot import Within
 
 _KINDS = 3
@@ -55,18 +56,10 @@ class Table:
     def __init__(self, board: Board, workers: Sequence[Worker]) -> None:
         self.workers = workers
         self._board = board
-        nodes: list[int] = []
-        counts: list[int] = []
-        lengths = []
-        for worker in workers:
-            lent, before = worker.lent, len(nodes)
-            for node, count in worker.spots.items():
-                kept = count - lent[node] if node in lent else count
-                if kept:
-                    nodes.append(node)
-                    counts.append(kept)
-            lengths.append(len(nodes) - before)
-        self._lengths = np.array(lengths, dtype=np.int64)
+        kept = [_without_loans(worker) for worker in workers]
+        nodes = [node for spots in kept for node in spots]
+        counts = [count for spots in kept for count in spots.values()]
+        self._lengths = np.array([len(spots) for spots in kept], dtype=np.int64)
         self._begins = np.cumsum(self._lengths) - self._lengths
         whose = np.repeat(np.arange(len(workers)), self._lengths)
         requests = np.array([worker.job.request.amounts for worker in workers], dtype=np.int64)
@@ -118,6 +111,13 @@ class Table:
             until=until,
             total=total,
         )
+
+
+def _without_loans(worker: Worker) -> Spots:
+    spots, lent = worker.spots, worker.lent
+    if not lent:
+        return spots
+    return {node: count - lent.get(node, 0) for node, count in spots.items() if count != lent.get(node, 0)}
 
 
 def protected_until(board: Board, worker: Worker) -> float:

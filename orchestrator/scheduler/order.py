@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from zlib import crc32
 
+from orchestrator.scheduler.at_work import service
 from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.config import Policy
 from orchestrator.scheduler.snapshot import Job
-from orchestrator.scheduler.timeline import service
 
 #: (class, when, lot, id): jobs of a lower class first; of these, the earlier; of these, by lot.
 Key = tuple[int, float, int, str]
@@ -49,7 +49,7 @@ def key_of(board: Board) -> Callable[[Job], Key]:
     if rank is None:
         first = board.promoted
         return lambda job: (
-            -1 if first and level_of(board, job) == -1 else 0,
+            -1 if job.id in first and level_of(board, job) == -1 else 0,
             job.submitted_at - ageing * job.priority,
             _lot(seed, job.id),
             job.id,
@@ -82,15 +82,15 @@ def in_order(board: Board, jobs: list[Job], keys: dict[str, Key]) -> Iterator[Jo
     heapq.heapify(heap)
     ledger, promises = board.ledger, board.promises
     while heap:
-        share, _, queue = heap[0]
+        share, _, queue = heapq.heappop(heap)
         waiting, changes, promised = by_queue[queue], ledger.changes, len(promises)
-        yield waiting.pop()
-        if not waiting:
-            heapq.heappop(heap)
-            continue
-        if ledger.changes != changes or len(promises) != promised:
-            share = _share(board, queue)
-        heapq.heapreplace(heap, (share, keys[waiting[-1].id], queue))
+        until = heap[0] if heap else None  # whose turn is next, as long as nobody's share changes
+        while waiting and ledger.changes == changes and len(promises) == promised:
+            if until is not None and (share, keys[waiting[-1].id], queue) > until:
+                break
+            yield waiting.pop()
+        if waiting:
+            heapq.heappush(heap, (_share(board, queue), keys[waiting[-1].id], queue))
 
 
 def level_of(board: Board, job: Job) -> int:
@@ -118,14 +118,16 @@ def promote(board: Board) -> None:
         board.promoted = {}
         return
     worth = config.service_levels[0] if config.service_levels else 3600.0
-    known = {**board.pending, **{id: worker.job for id, worker in board.at_work.items()}}
-    board.promoted = {
-        id: until for id, until in board.promoted.items() if id in known and level_of(board, known[id]) == -1
-    }
+    kept = {}
+    for id, until in board.promoted.items():
+        job = board.pending.get(id) or (board.at_work[id].job if id in board.at_work else None)
+        if job is not None and level_of(board, job) == -1:
+            kept[id] = until
+    board.promoted = kept
     for job in board.pending.values():
-        since = max(job.last_change_at, job.submitted_at)
-        if board.now - since >= config.promote_after and job.id not in board.promoted:
-            board.promoted[job.id] = job.attained_service + worth
+        since = job.last_change_at if job.last_change_at > job.submitted_at else job.submitted_at
+        if board.now - since >= config.promote_after and job.id not in kept:
+            kept[job.id] = job.attained_service + worth
 
 
 def _by_service(board: Board, job: Job) -> tuple[int, float]:

@@ -13,7 +13,8 @@ from orchestrator.scheduler.actions import (
     Start,
 )
 from orchestrator.scheduler.admission import Admission
-from orchestrator.scheduler.board import Board, Worker
+from orchestrator.scheduler.at_work import Worker
+from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.config import Config
 from orchestrator.scheduler.drains import evacuate
 from orchestrator.scheduler.nodes import scale

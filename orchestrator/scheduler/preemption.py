@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from orchestrator.scheduler.board import Board, Worker
+from orchestrator.scheduler.at_work import Worker
+from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.evictions import Evictions, protected_until
 from orchestrator.scheduler.placement import enough, most
 from orchestrator.scheduler.reasons import Code, Reason

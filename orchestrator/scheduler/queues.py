@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from orchestrator.scheduler.at_work import Worker
 from orchestrator.scheduler.reasons import Code, Fact, Reason
 from orchestrator.scheduler.snapshot import KINDS, Job, Limit, Queue
 
@@ -71,16 +72,24 @@ class Ledger:
         self.used[job.queue] = plus(self.used.get(job.queue, _NOTHING), amounts)
         self.used_by_user[user] = plus(self.used_by_user.get(user, _NOTHING), amounts)
 
-    def add_all(self, workers: Iterable[tuple[Job, int]]) -> None:
-        """The same for many jobs at once."""
-        counts: dict[tuple[str, str, Amounts], int] = {}
-        kinds: dict[tuple[str, str, Amounts], Job] = {}
-        for job, count in workers:
-            kind = (job.queue, job.user, job.request.amounts)
-            counts[kind] = counts.get(kind, 0) + count
-            kinds[kind] = job
-        for kind, count in counts.items():
-            self.add(kinds[kind], count)
+    def add_all(self, held: Iterable[Worker]) -> None:
+        """All that is in use when the plan begins."""
+        used: dict[tuple[str, str], list[int]] = {}
+        for worker in held:
+            job, count = worker.job, worker.count
+            if worker.leaving:
+                count += sum(worker.leaving.values())
+            user, request = (job.queue, job.user), job.request
+            if user not in used:
+                used[user] = [0, 0, 0]
+            sums = used[user]
+            sums[0] += request.cpu_millis * count
+            sums[1] += request.gpu_millis * count
+            sums[2] += request.memory_mib * count
+        for user, sums in used.items():
+            amounts = (sums[0], sums[1], sums[2])
+            self.used_by_user[user] = amounts
+            self.used[user[0]] = plus(self.used.get(user[0], _NOTHING), amounts)
 
     def is_unlimited(self, queue: str) -> bool:
         """Whether a queue exists, and neither it nor its users have a limit."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 
-from orchestrator.scheduler.board import Board, Worker
+from orchestrator.scheduler.at_work import Worker, loan, service
+from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.config import Policy
 from orchestrator.scheduler.order import Key
 from orchestrator.scheduler.placement import extend
@@ -13,7 +14,6 @@ from orchestrator.scheduler.queues import Amounts, covers, minus, needs, plus
 from orchestrator.scheduler.reasons import Code
 from orchestrator.scheduler.room import SOON, Shape
 from orchestrator.scheduler.snapshot import Job, JobState, NodeState
-from orchestrator.scheduler.timeline import loan, service
 
 #: A job whose speed with more workers is not known is taken to lose a twentieth to each of them.
 _LOSS = 0.05
@@ -35,6 +35,8 @@ def speed(job: Job, workers: int) -> float:
 
 def hand_out(board: Board, keys: Mapping[str, Key]) -> None:
     """Give spare room to jobs that can use it: in order, or to those that gain most (`ELASTIC`)."""
+    if not any(worker.job.max_workers > worker.job.min_workers for worker in board.at_work.values()):
+        return
     growing = [worker for worker in board.at_work.values() if _may_change(board, worker)]
     if not any(worker.job.max_workers > worker.job.min_workers for worker in growing):
         return

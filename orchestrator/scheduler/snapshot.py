@@ -68,6 +68,7 @@ class _Remembering:
     """Has room for what a frozen job found out about itself."""
 
     __slots__ = ("_kind",)
+    _kind: Hashable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator.scheduler.board import Board, Worker
+from orchestrator.scheduler.at_work import Worker
+from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.config import Policy
 from orchestrator.scheduler.evictions import Evictions, Table
 from orchestrator.scheduler.order import Key, can_meet

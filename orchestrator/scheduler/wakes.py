@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from orchestrator.scheduler.board import Board, Worker
+from orchestrator.scheduler.at_work import Worker, service
+from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.order import level_at
 from orchestrator.scheduler.snapshot import JobState
-from orchestrator.scheduler.timeline import service
 
 
 def next_wake(board: Board) -> float | None:

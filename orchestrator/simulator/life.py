@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from math import inf
 
+from orchestrator.scheduler.at_work import service
 from orchestrator.scheduler.sizes import speed
 from orchestrator.scheduler.snapshot import Allocation, Job, JobState
-from orchestrator.scheduler.timeline import service
 from orchestrator.simulator.setting import Costs, gpus
 from orchestrator.simulator.trace import TraceJob
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.scheduler import Config, Plan, Snapshot, plan, recheck
 from orchestrator.scheduler.actions import AddNodes, DrainNode, Preempt, Reject, Resize, Start
+from orchestrator.scheduler.at_work import service
 from orchestrator.scheduler.queues import covers, minus, needs
 from orchestrator.scheduler.snapshot import (
     Allocation,
@@ -26,7 +27,6 @@ from orchestrator.scheduler.snapshot import (
     Resources,
     Within,
 )
-from orchestrator.scheduler.timeline import service
 
 
 def gpus(count: int) -> Resources:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from orchestrator.records.facts import JobState
 from orchestrator.scheduler import plan, recheck
 from orchestrator.scheduler.actions import Resize, Start
+from orchestrator.scheduler.at_work import service
 from orchestrator.scheduler.codec import from_json, to_json
 from orchestrator.scheduler.snapshot import NOTHING_REMEMBERED, Place, Resources, Snapshot, Within
 from orchestrator.scheduler.snapshot import JobState as Scheduled
-from orchestrator.scheduler.timeline import service
 from orchestrator.service.executor import ClusterNode
 from orchestrator.service.observe import (
     STATES,
