@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,7 +35,7 @@ def recheck(plan: Plan, fresh: Snapshot) -> tuple[Plan, tuple[Dropped, ...]]:
     Each action is judged as if those kept before it had been carried out: starts and growth find their room
     free, or are dropped whole. What is dropped is no loss: the next plan starts from the fresh state.
     """
-    state = _State(fresh, {action.job for action in plan.actions if isinstance(action, Start)})
+    state = _State(fresh, plan.actions)
     kept: list[Action] = []
     dropped: list[Dropped] = []
     for action in plan.actions:
@@ -50,16 +50,20 @@ def recheck(plan: Plan, fresh: Snapshot) -> tuple[Plan, tuple[Dropped, ...]]:
 class _State:
     """A snapshot, and what the actions kept so far make of it."""
 
-    def __init__(self, fresh: Snapshot, starting: set[str]) -> None:
-        self._fresh, self._starting = fresh, starting
+    def __init__(self, fresh: Snapshot, actions: Sequence[Action]) -> None:
+        self._fresh = fresh
+        self._starting = {action.job for action in actions if isinstance(action, Start)}
         self._jobs = {job.id: job for job in fresh.jobs}
         self._nodes = {node.id: node for node in fresh.nodes}
+        named = _named(actions)
         self._free: dict[str, Amounts] = {
-            node.id: node.capacity.amounts for node in fresh.nodes if node.state is NodeState.UP
+            node.id: node.capacity.amounts
+            for node in fresh.nodes
+            if node.state is NodeState.UP and node.id in named
         }
         for allocation in fresh.allocations:
-            job, free = self._jobs.get(allocation.job), self._free.get(allocation.node)
-            if job is not None and free is not None:
+            if allocation.node in self._free and (job := self._jobs.get(allocation.job)) is not None:
+                free = self._free[allocation.node]
                 self._free[allocation.node] = minus(free, needs(job, allocation.workers))
         self._handled: set[str] = set()
         self._started: set[str] = set()
@@ -184,3 +188,12 @@ class _State:
         if node.capacity.amounts != self._free[node.id]:
             return "a job starts there"
         return None
+
+
+def _named(actions: Sequence[Action]) -> set[str]:
+    """Nodes on which it matters how much is free."""
+    named = {action.node for action in actions if isinstance(action, DrainNode)}
+    for action in actions:
+        if isinstance(action, (Start, Resize)):
+            named |= {place.node for place in action.placement}
+    return named
