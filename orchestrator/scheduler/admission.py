@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import inf
 
 from orchestrator.scheduler.board import Board
+from orchestrator.scheduler.booting import booting, hold_the_rest
 from orchestrator.scheduler.config import Policy
-from orchestrator.scheduler.order import can_meet
-from orchestrator.scheduler.placement import choose, enough, most
-from orchestrator.scheduler.preemption import Taking, carry_out, cost, find
+from orchestrator.scheduler.openings import find_opening, is_worth_it, note_deadline, promise
+from orchestrator.scheduler.placement import choose, most
+from orchestrator.scheduler.preemption import Taking, carry_out, find
 from orchestrator.scheduler.reasons import Code, Reason
 from orchestrator.scheduler.refusals import Alike, AllRefusals, Outcome, Refusals
-from orchestrator.scheduler.room import SOON, Ints, Shape, Spots
-from orchestrator.scheduler.snapshot import Job, NodeState
+from orchestrator.scheduler.room import SOON, Shape
+from orchestrator.scheduler.snapshot import Job
 from orchestrator.scheduler.victims import Victims
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """The first row in which a job could start and delay nobody, and how many workers fit on each node."""
-
-    row: int
-    slots: Ints
 
 
 class Admission:
@@ -112,21 +104,21 @@ class Admission:
         board = self._board
         outcome = _start(board, job, refusals, own)
         if outcome is Outcome.STARTED:
-            _note_deadline(board, job, board.now)
+            note_deadline(board, job, board.now)
             return
         if job.id in board.kept and (coming := booting(board, job)) is not None:
             board.explain[job.id] = coming
-            _hold_the_rest(board, job)
+            hold_the_rest(board, job)
             return
         if (misfit := board.misfit(job)) is not None:
             board.explain[job.id] = misfit
             return
         taking = self._taking(job, refusals, own)
-        opening = _opening(board, job, refusals.shape)
-        if taking is not None and _is_worth_it(board, job, taking, opening):
+        opening = find_opening(board, job, refusals.shape)
+        if taking is not None and is_worth_it(board, job, taking, opening):
             self._make_room(job, refusals.shape, taking)
         elif opening is not None:
-            _promise(board, job, refusals.shape, opening)
+            promise(board, job, refusals.shape, opening)
         else:
             board.explain[job.id] = _waits(board, job, refusals.shape, outcome)
         if board.first_blocked is None:
@@ -175,7 +167,7 @@ class Admission:
             leaving += board.leaving_on(spots)
             board.promise(job, spots, SOON, firm=True)
             board.explain[job.id] = Reason(code=Code.MAKING_ROOM, facts={"leaving": leaving})
-        _note_deadline(board, job, taking.until)
+        note_deadline(board, job, taking.until)
 
 
 def _over_at(board: Board, job: Job) -> float:
@@ -201,92 +193,6 @@ def _start(board: Board, job: Job, refusals: Refusals, own: bool) -> Outcome:
     if not own:
         refusals.note_start(most(slots, job.within, board.room) + 1, until, fit)
     return Outcome.DELAYS
-
-
-def booting(board: Board, job: Job) -> Reason | None:
-    """What a job waits for whose nodes are on their way; None if none are."""
-    nodes = [board.nodes[number] for number in board.kept.get(job.id, ())]
-    coming = [node for node in nodes if node.state is NodeState.BOOTING]
-    if not coming:
-        return None
-    etas = [node.eta for node in coming if node.eta is not None]
-    eta = max(etas) if len(etas) == len(coming) else None
-    return Reason(code=Code.NODES_BOOTING, facts={"nodes": len(coming)}, eta=eta)
-
-
-def _hold_the_rest(board: Board, job: Job) -> None:
-    """What a gang has of the nodes that are there is kept while the others boot."""
-    reservation = board.reserved.get(job.id)
-    spots = board.spots(reservation.places) if reservation is not None else None
-    if reservation is None or not spots or reservation.firm:
-        return
-    slots = board.room.window(board.room.shape(job), 0, SOON + 1)
-    if all(slots[node] >= workers for node, workers in spots.items()):
-        board.promise(job, spots, SOON, start_at=reservation.start_at)
-
-
-def _opening(board: Board, job: Job, shape: Shape) -> Opening | None:
-    """For those at the head of the queue only: looking ahead is what costs time."""
-    if not board.ahead or board.considered >= board.config.reservations_max:
-        return None
-    board.considered += 1
-    totals = board.room.slots(shape).sum(axis=1).tolist()
-    least, row = job.min_workers, SOON
-    while row < len(totals):
-        end = board.room.end_row(row, job.estimate)
-        short = next((r for r in range(end - 1, row - 1, -1) if totals[r] < least), None)
-        if short is not None:
-            row = short + 1  # whoever begins before meets that row, too
-            continue
-        slots = board.room.window(shape, row, end)
-        if enough(slots, least, job.within, board.room):
-            return Opening(row=row, slots=slots)
-        row += 1
-    return None
-
-
-def _is_worth_it(board: Board, job: Job, taking: Taking, opening: Opening | None) -> bool:
-    """Whether stopping others gains more than it wastes."""
-    if not taking.stops:
-        return True
-    waits = inf if opening is None else board.room.times[opening.row] - board.now
-    if board.config.policy is Policy.DEADLINE:
-        in_time = opening is not None and can_meet(job, board.now + waits)
-        return not in_time and job.estimate is not None and can_meet(job, taking.until)
-    if board.now + waits <= taking.until:
-        return False
-    gained = (waits - (taking.until - board.now)) * job.units * job.min_workers
-    return gained > sum(cost(board, worker) for worker in taking.stops) or gained == inf
-
-
-def _promise(board: Board, job: Job, shape: Shape, opening: Opening) -> None:
-    spots = choose(opening.slots, job.min_workers, job.within, board.room, shape)
-    if spots is None:
-        raise AssertionError(f"there is room for {job.id}, and nowhere")
-    start = board.room.times[opening.row]
-    firm = opening.row == SOON
-    board.promise(job, spots, opening.row, firm=firm)
-    eta = _eta(board, spots, start)
-    board.explain[job.id] = Reason(code=Code.PROMISED, facts={"nodes": len(spots)}, eta=eta)
-    board.wakes.append(start)
-    _note_deadline(board, job, start if eta is None else eta)
-
-
-def _eta(board: Board, spots: Spots, start: float) -> float | None:
-    """When it starts, unless that is a guess."""
-    return None if any(board.guessed.get(node, inf) <= start for node in spots) else start
-
-
-def _note_deadline(board: Board, job: Job, start_at: float) -> None:
-    """A deadline that can be met is promised; one that cannot is the reason that people want to hear."""
-    if board.config.policy is not Policy.DEADLINE or job.deadline is None or job.estimate is None:
-        return
-    if can_meet(job, start_at):
-        board.admitted.add(job.id)
-    elif job.id in board.explain:
-        reason = board.explain[job.id]
-        earliest = {"earliest": start_at + job.estimate}
-        board.explain[job.id] = replace(reason, code=Code.DEADLINE, facts=earliest)
 
 
 def _waits(board: Board, job: Job, shape: Shape, outcome: Outcome) -> Reason:

@@ -13,9 +13,10 @@ from orchestrator.scheduler.evictions import Evictions, protected_until
 from orchestrator.scheduler.placement import enough, most
 from orchestrator.scheduler.reasons import Code, Reason
 from orchestrator.scheduler.room import SOON, Ints, Shape, Spots
-from orchestrator.scheduler.search import Found, Gang, search
+from orchestrator.scheduler.search import search
 from orchestrator.scheduler.snapshot import Job
 from orchestrator.scheduler.victims import Victims
+from orchestrator.scheduler.walk_back import Found, Gang
 
 
 @dataclass(slots=True)

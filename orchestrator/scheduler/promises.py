@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orchestrator.scheduler.admission import booting
 from orchestrator.scheduler.board import Board
+from orchestrator.scheduler.booting import booting
 from orchestrator.scheduler.config import Policy
 from orchestrator.scheduler.reasons import Code
 from orchestrator.scheduler.room import SOON
