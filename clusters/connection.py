@@ -16,7 +16,9 @@ def namespace() -> str:
 
 
 def quiet() -> None:
-    """Ray's settings that must stand before it is imported: no usage reports, fewer banners."""
+    """Ray's settings that must stand before it is imported: no usage reports, fewer banners, and no cluster
+    that is joined or started because somebody asks for something after this process has left its own."""
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")

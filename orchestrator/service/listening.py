@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 _FOLLOW_SECONDS = 2.0  # that a supervisor waits for news
 _BETWEEN_SECONDS = 0.4  # from its answer to the next question
+_CLOSE_SECONDS = 30.0
 _REPEAT_SECONDS = 5.0  # until an order is repeated that was not heeded
 
 
@@ -35,11 +36,17 @@ class Listener:
 
     def __init__(self, attempts: Attempts, logs: JobLogs) -> None:
         self._attempts, self._logs = attempts, logs
-        self._answers: SimpleQueue[tuple[Attempt, Future[Any]]] = SimpleQueue()
+        self._answers: SimpleQueue[tuple[Attempt, Future[Any]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._listen, name="listen", daemon=True)
 
     def begin(self) -> None:
         """Listen from now on."""
-        threading.Thread(target=self._listen, name="listen", daemon=True).start()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ask no more: this process is about to leave the cluster."""
+        self._answers.put(None)
+        self._thread.join(_CLOSE_SECONDS)
 
     def follow(self, attempt: Attempt) -> None:
         """Ask its supervisor, from any thread; after each answer it is asked again until all is over."""
@@ -52,10 +59,13 @@ class Listener:
         while True:
             wait = max(0.0, later[0][0] - time.monotonic()) if later else None
             try:
-                attempt, answer = self._answers.get(timeout=wait)
+                heard = self._answers.get(timeout=wait)
             except Empty:
                 self.follow(later.pop(0)[1])
                 continue
+            if heard is None:
+                return
+            attempt, answer = heard
             try:
                 goes_on = self._take(attempt, answer)
             except Exception:

@@ -60,8 +60,9 @@ class RayExecutor:
         self._watch.begin()
 
     def close(self) -> None:
-        """Do not look at the cluster any more: see `Watch.close`."""
+        """Ask the cluster nothing more: see `Watch.close`."""
         self._watch.close()
+        self._listener.close()
 
     # --- what the loop calls ---
 
