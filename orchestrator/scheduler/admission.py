@@ -38,32 +38,30 @@ class Admission:
         if self.is_over:
             board.explain[job.id] = board.reason(Code.BEHIND, first=str(board.first_blocked))
             return
-        alike = self._refusals.of(job)
-        refusals = alike.refusals
-        if self._fares_no_better(job, alike):
+        standing, has_room = self._refusals.of(job), job.id in board.promises or job.id in board.kept
+        if standing.rejected is not None:
+            board.rejects[job.id] = standing.rejected
             return
-        if (refused := board.ledger.impossible(job)) is not None:
-            board.rejects[job.id] = refused
-            return
-        own = board.lift(job) is not None
-        if (limited := board.ledger.blocked(job)) is not None:
+        own = has_room and board.lift(job) is not None
+        if standing.limited and (limited := board.ledger.blocked(job)) is not None:
             board.explain[job.id] = limited
+            return
+        alike = standing.alike
+        if not has_room and self._fares_no_better(job, alike):
             return
         kept = board.kept.get(job.id)
         if kept is None:
-            self._decide(job, refusals, own)
+            self._decide(job, alike.refusals, own)
             return
         mine = board.that_are_up(kept)
         board.room.open(mine)
-        self._decide(job, refusals, own=True)
+        self._decide(job, alike.refusals, own=True)
         if job.id not in board.at_work:
             board.room.open(mine, closed=True)
 
     def _fares_no_better(self, job: Job, alike: Alike) -> bool:
         """Whether it waits, as others did that wanted no more: the quick way through thousands of jobs."""
         board, id = self._board, job.id
-        if id in board.promises or id in board.kept:
-            return False
         until = inf if job.estimate is None or not board.ahead else board.now + job.estimate
         changes = board.ledger.changes if self._reclaims else 0
         if until >= alike.until and alike.changes == changes and alike.reason is not None:
@@ -71,7 +69,7 @@ class Admission:
             return True
         if board.first_blocked is None or (board.ahead and board.considered < board.config.reservations_max):
             return False  # it may be promised a time
-        if not alike.plain:
+        if not alike.fits:
             return False
         refusals, workers = alike.refusals, job.min_workers
         outcome = refusals.start(workers, until)

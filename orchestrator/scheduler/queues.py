@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from orchestrator.scheduler.at_work import Worker
 from orchestrator.scheduler.reasons import Code, Fact, Reason
 from orchestrator.scheduler.snapshot import KINDS, Job, Limit, Queue
 
 Amounts = tuple[int, int, int]
+#: The most of each kind; None is no limit.
+_Amounts = tuple[int | None, int | None, int | None]
 _NOTHING: Amounts = (0, 0, 0)
 _BILLION = 10**9
 
@@ -57,12 +59,10 @@ class Ledger:
         self.used_by_user: dict[tuple[str, str], Amounts] = {}
         # A limit is served in order: who waits for it is not overtaken by others who would use it up.
         self._waiting: dict[str | tuple[str, str], Reason] = {}
-        no_limit = (None, None, None)
-        self._unlimited = {
-            queue.id
-            for queue in self.queues.values()
-            if queue.limit.amounts == no_limit and queue.user_limit.amounts == no_limit
+        self._limits = {
+            q.id: (_unless_none(q.limit), _unless_none(q.user_limit)) for q in self.queues.values()
         }
+        self._unlimited = {id for id, limits in self._limits.items() if limits == (None, None)}
 
     def add(self, job: Job, workers: int) -> None:
         """So many more workers of a job are at work, or fewer, if negative."""
@@ -103,38 +103,37 @@ class Ledger:
         if queue is None:
             return Reason(code=Code.UNKNOWN_QUEUE, facts={"queue": job.queue})
         need = needs(job, job.min_workers)
-        for limit, code in ((queue.limit, Code.OVER_QUEUE_LIMIT), (queue.user_limit, Code.OVER_USER_LIMIT)):
+        limits = (queue.limit.amounts, queue.user_limit.amounts)
+        for limit, code in zip(limits, (Code.OVER_QUEUE_LIMIT, Code.OVER_USER_LIMIT), strict=True):
             kind = _exceeded(_NOTHING, need, limit)
             if kind is not None:
                 facts: dict[str, Fact] = {"queue": job.queue, "kind": KINDS[kind], "needed": need[kind]}
-                return Reason(code=code, facts={**facts, "limit": limit.amounts[kind] or 0})
+                return Reason(code=code, facts={**facts, "limit": limit[kind] or 0})
         return None
 
     def blocked(self, job: Job) -> Reason | None:
         """Why its queue or its user may not start it now; others that stand behind it wait as well."""
         if job.queue in self._unlimited:
             return None
-        queue, user = self.queues[job.queue], (job.queue, job.user)
-        for scope in (job.queue, user):
-            if scope in self._waiting:
-                return self._waiting[scope]
+        user, waiting = (job.queue, job.user), self._waiting
+        if waiting and (found := waiting.get(job.queue) or waiting.get(user)) is not None:
+            return found
         need = needs(job, job.min_workers)
-        used = self.used.get(job.queue, _NOTHING)
-        kind = _exceeded(used, need, queue.limit)
-        if kind is not None:
-            facts: dict[str, Fact] = {"queue": job.queue, "kind": KINDS[kind], "used": used[kind]}
-            reason = Reason(code=Code.QUEUE_LIMIT, facts={**facts, "limit": queue.limit.amounts[kind] or 0})
-            self._waiting[job.queue] = reason
-            return reason
-        used = self.used_by_user.get(user, _NOTHING)
-        kind = _exceeded(used, need, queue.user_limit)
-        if kind is not None:
-            facts = {"queue": job.queue, "user": job.user, "kind": KINDS[kind], "used": used[kind]}
-            reason = Reason(
-                code=Code.USER_LIMIT, facts={**facts, "limit": queue.user_limit.amounts[kind] or 0}
-            )
-            self._waiting[user] = reason
-            return reason
+        limit, user_limit = self._limits[job.queue]
+        if limit is not None:
+            used = self.used.get(job.queue, _NOTHING)
+            if (kind := _exceeded(used, need, limit)) is not None:
+                facts: dict[str, Fact] = {"queue": job.queue, "kind": KINDS[kind], "used": used[kind]}
+                reason = Reason(code=Code.QUEUE_LIMIT, facts={**facts, "limit": limit[kind] or 0})
+                waiting[job.queue] = reason
+                return reason
+        if user_limit is not None:
+            used = self.used_by_user.get(user, _NOTHING)
+            if (kind := _exceeded(used, need, user_limit)) is not None:
+                facts = {"queue": job.queue, "user": job.user, "kind": KINDS[kind], "used": used[kind]}
+                reason = Reason(code=Code.USER_LIMIT, facts={**facts, "limit": user_limit[kind] or 0})
+                waiting[user] = reason
+                return reason
         return None
 
     def growth_max(self, job: Job, workers: int) -> int:
@@ -169,9 +168,14 @@ class Ledger:
         return not covers(self.quota.get(queue, _NOTHING), used)
 
 
-def _exceeded(used: Sequence[int], need: Sequence[int], limit: Limit) -> int | None:
+def _unless_none(limit: Limit) -> _Amounts | None:
+    """None if it limits nothing."""
+    return limit.amounts if any(amount is not None for amount in limit.amounts) else None
+
+
+def _exceeded(used: Amounts, need: Amounts, limit: _Amounts) -> int | None:
     """The first kind of which there would be more in use than is allowed."""
-    for kind, most in enumerate(limit.amounts):
+    for kind, most in enumerate(limit):
         if most is not None and need[kind] > 0 and used[kind] + need[kind] > most:
             return kind
     return None

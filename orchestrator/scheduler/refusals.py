@@ -60,21 +60,34 @@ class Refusals:
 
 @dataclass(slots=True)
 class Alike:
-    """Jobs that ask for the same and stand alike: those of one kind, whose queues make no difference.
+    """Jobs that ask for the same and stand alike, whatever limits their queues have.
 
     Attributes:
         refusals: of their shape.
-        plain: nothing but room keeps one from starting: it fits on the nodes that there are, and its queue
-            has no limit.
+        fits: one does on the nodes that there are, if nothing else runs.
         reason: why one waits that runs until `until` or longer, as long as there are no `changes` to who may
             take what from whom; None if unknown.
     """
 
     refusals: Refusals
-    plain: bool
+    fits: bool
     reason: Reason | None = None
     until: float = inf
     changes: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Of jobs of one kind in one queue.
+
+    Attributes:
+        limited: their queue has limits, or there is no such queue.
+        rejected: why one can never run.
+    """
+
+    alike: Alike
+    limited: bool
+    rejected: Reason | None
 
 
 class AllRefusals:
@@ -83,26 +96,34 @@ class AllRefusals:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._known: dict[tuple[Shape, Within], Refusals] = {}
-        self._free: dict[Hashable, Alike] = {}
-        self._by_queue: dict[str, dict[Hashable, Alike]] = {}
+        self._alike: dict[Hashable, Alike] = {}
+        self._by_queue: dict[str, dict[Hashable, Standing]] = {}
+        self._free: dict[Hashable, Standing] = {}
+        self._fair = board.config.policy is Policy.FAIR
         self._by_deadline = board.config.policy is Policy.DEADLINE
 
-    def of(self, job: Job) -> Alike:
+    def of(self, job: Job) -> Standing:
         """Of jobs like this one."""
-        alike = self._by_queue.get(job.queue)
-        if alike is None:
-            alike = self._by_queue[job.queue] = self._of_queue(job.queue)
+        standings = self._by_queue.get(job.queue)
+        if standings is None:
+            standings = self._by_queue[job.queue] = self._of_queue(job.queue)
         kind = job.kind if not self._by_deadline or job.deadline is None else (job.kind, "in time")
-        found = alike.get(kind)
+        found = standings.get(kind)
         if found is None:
-            board = self._board
-            shape = board.room.shape(job)
-            refusals = self._known.setdefault((shape, job.within), Refusals(shape))
-            plain = board.ledger.is_unlimited(job.queue) and board.misfit(job) is None
-            found = alike[kind] = Alike(refusals, plain)
+            limited = not self._board.ledger.is_unlimited(job.queue)
+            rejected = self._board.ledger.impossible(job) if limited else None
+            found = standings[kind] = Standing(self._alike_to(job, kind), limited, rejected)
         return found
 
-    def _of_queue(self, queue: str) -> dict[Hashable, Alike]:
+    def _of_queue(self, queue: str) -> dict[Hashable, Standing]:
         """Queues without limits share theirs, unless it matters whose a job is."""
-        apart = self._board.config.policy is Policy.FAIR or not self._board.ledger.is_unlimited(queue)
-        return {} if apart else self._free
+        return {} if self._fair or not self._board.ledger.is_unlimited(queue) else self._free
+
+    def _alike_to(self, job: Job, kind: Hashable) -> Alike:
+        key = (job.queue, kind) if self._fair else kind
+        found = self._alike.get(key)
+        if found is None:
+            shape = self._board.room.shape(job)
+            refusals = self._known.setdefault((shape, job.within), Refusals(shape))
+            found = self._alike[key] = Alike(refusals, fits=self._board.misfit(job) is None)
+        return found
