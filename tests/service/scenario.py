@@ -28,7 +28,7 @@ USERS = {"ann": ("red",), "bob": ("blue",), "eve": ("red", "blue", "default")}
 #: Everybody may be stopped at once here, else nothing would happen for minutes.
 SCHEDULER = "protect_restarts: 0\nresize_every: 3\n"
 #: Jobs take their time until all has happened to them that is to happen.
-STEPS, PAUSE, HURRY = 120, 0.1, "hurry"
+STEPS, PAUSE, HURRY = 120, 0.2, "hurry"
 URGENT = "urgent"
 _SECONDS_MAX = 900.0
 
