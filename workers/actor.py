@@ -34,7 +34,7 @@ class WorkerActor:
         os.environ.update(ENVIRONMENT | os.environ)
         stacks.prepare()
         lifesign.give()
-        from workers.worker import Worker
+        from workers.imported import Worker
 
         startup = {"imports": time.perf_counter() - begin}
         self._worker = Worker(

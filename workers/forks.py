@@ -15,9 +15,7 @@ from typing import Any
 
 from workers.protocol import ENVIRONMENT
 
-#: `torch` imports these when it is told to be deterministic.
-_LATE = ["torch._dynamo", "torch._inductor"]
-_IMPORTED = ["__main__", "torch", *_LATE, "obstore", "pyarrow", "workers.training.engine", "workers.worker"]
+_IMPORTED = ["__main__", "workers.imported"]
 
 
 def start(

@@ -23,6 +23,8 @@ from workers.protocol import Fault, Lost, Memory, TrainJob
 _ADOPT_SECONDS = 3.0
 #: Calls that a worker actor serves at once: one poll, and orders beside it.
 _CONCURRENCY = 4
+#: The id of no node.
+_NOWHERE = "0" * 56
 _EXIT_DETAIL = re.compile(r"Worker exit detail: (.+?)\.?(?: Some common causes|$)", re.MULTILINE)
 _NODE_DIED = re.compile(r"node (has )?died|node was terminated|node is dead", re.IGNORECASE)
 
@@ -41,8 +43,8 @@ class Actors:
         self._job, self._each = ray.put(job), each
         self._run, self._namespace = run, namespace
         # Ray publishes a function at its first call; at the time that this one is needed the network may be
-        # what is broken.
-        ray.wait([end_process.remote(0)], timeout=0)
+        # what is broken. On a node that is not there no process is started for it.
+        ray.wait([end_with_stacks(0, _NOWHERE)], timeout=0)
 
     def start(self, worker: str, slot: Slot) -> Any:
         """A worker's handle; it is on its way."""
