@@ -23,7 +23,7 @@ demo: $(INSTALLED) ## train a language model on this machine, in at most 3 minut
 	@$(BIN)/python examples/text/demo.py
 
 test: $(INSTALLED) ## run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 simulate: $(INSTALLED) ## live 100,000 random lives of jobs in fake time
 	$(BIN)/python -m tests.simulation --seeds 100000

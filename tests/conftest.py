@@ -2,11 +2,26 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support import postgresql as pg
 from tests.support.s3 import HOW_TO_INSTALL, S3Server, missing_programs, s3_server
+
+INTEGRATION = Path(__file__).with_name("integration")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """For `pytest -n 2 --dist loadgroup`: a file stays together, so that what its tests share is made once.
+
+    Integration tests are one group, which comes last. They keep all CPUs busy by themselves, start processes
+    that share a cluster, and some kill them, or measure time: beside each other they would be others.
+    """
+    items.sort(key=lambda item: INTEGRATION in item.path.parents)
+    for item in items if config.pluginmanager.hasplugin("xdist") else ():
+        together = INTEGRATION if INTEGRATION in item.path.parents else item.path
+        item.add_marker(pytest.mark.xdist_group(str(together)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,6 +22,7 @@ from orchestrator.cli import (
     verify,
 )
 from orchestrator.exit_codes import INTERRUPTED
+from workers import garbage
 from workers.errors import LockstepError
 
 app = typer.Typer(
@@ -51,6 +52,7 @@ app.add_typer(checkpoint.app, name="checkpoint")
 
 def entry() -> None:
     """Run the command line; errors meant for users become a message and an exit code."""
+    garbage.seldom()
     try:
         app()
     except LockstepError as error:

@@ -228,7 +228,10 @@ def test_a_job_outlives_the_command_that_started_it_and_is_followed_again(
         other = here.run(slow_job.file, "--workers", 2, "--fresh")
         assert other.code == 2
         assert "the job runs on this cluster already" in other.err
-        result = here.run(slow_job.file, "--resume")
+        with here.running(slow_job.file, "--resume") as again:
+            again.wait_for(step(40), "what was told before")
+            running.hurry.touch()
+            result = again.result()
     assert_same(result, calm)
     assert members(result.log).items() >= members(before).items()
     assert max(result.steps) == STEPS

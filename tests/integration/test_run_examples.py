@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 STEPS = 20  # of digits: one epoch of 15 and a part of the next
 HELD_OUT = {"digits": "test", "text": None}  # that of the text takes longer than the 20 steps
-WORKERS = (1, 2, 3, 4)
+WORKERS = (1, 3, 4)  # two learn all of the digits, below
 
 
 @pytest.fixture(scope="session")
@@ -75,8 +75,10 @@ def test_digits_has_the_same_bits_on_s3(short_runs, alone: Lockstep, s3, bucket:
     assert verified.code == 0, verified.err
 
 
-def test_digits_learns_what_it_promises(data: dict[str, str], alone: Lockstep, tmp_path) -> None:
+def test_digits_learns_what_it_promises(short_runs, data: dict[str, str], alone: Lockstep, tmp_path) -> None:
     where = options(data["digits"], "test", tmp_path)
     result = alone.run(EXAMPLES / "digits" / "job.yaml", "--workers", 2, *where)
     assert result.code == 0, result.err
     assert result.json["metrics"]["accuracy"] >= 0.97
+    begin = short_runs("digits")[1].steps
+    assert {step: result.steps[step] for step in begin} == begin, "the same bits"

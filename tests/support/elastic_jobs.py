@@ -13,7 +13,9 @@ from typing import Any
 from tests.support.bits_jobs import BitsJob
 from tests.support.lockstep import Lockstep, Result, Running, pids_of, read_log, steps_of
 
-STEPS, EVERY, PAUSE = 400, 35, 0.003
+STEPS, EVERY, PAUSE = 200, 35, 0.003
+#: BatchNorm counts 5 of 6 steps: from step 140 on each pass takes so long, until all has happened.
+LATE, LATE_PAUSE = 116, 0.1
 
 #: Whoever finds its own process id in a file never returns from `loss`.
 LOOPING = '''
@@ -52,12 +54,18 @@ class Poisoned(Bits):
 
 
 def elastic(job: BitsJob, **params: Any) -> BitsJob:
-    """Make a job long and slow."""
+    """Make a job long and slow, and slower towards its end."""
     job.change(
         stop={"steps": STEPS},
         checkpoint={"uri": "runs", "every": EVERY, "if_busy": "wait"},
         evaluate={"every": 50},
-        params={"pause": PAUSE, "hurry": str(_hurry(job)), **params},
+        params={
+            "pause": PAUSE,
+            "hurry": str(_hurry(job)),
+            "late": LATE,
+            "late_pause": LATE_PAUSE,
+            **params,
+        },
     )
     return job
 

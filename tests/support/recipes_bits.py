@@ -16,6 +16,7 @@ class Bits(Recipe):
     width = 24
     pause = 0.0  # seconds that each pass takes longer: time for things to happen, without work
     hurry = ""  # a file; as soon as there is one, all has happened
+    late, late_pause = 0, 0.0  # how long from so many updates of BatchNorm on: the end waits for what happens
 
     def build_model(self):
         return nn.Sequential(
@@ -44,10 +45,17 @@ class Bits(Recipe):
 
     def loss(self, model, batch):
         inputs, labels = batch
-        if self.pause and not os.path.exists(self.hurry):
-            time.sleep(self.pause)
+        if self.pause:
+            layers = getattr(model, "module", model)  # DDP wraps it
+            late = self.late and int(layers[1].num_batches_tracked) >= self.late
+            self.take_time(self.late_pause if late else self.pause)
         logits = model(inputs)
         return F.cross_entropy(logits, labels), {"accuracy": (logits.argmax(1) == labels).float().mean()}
+
+    def take_time(self, seconds):
+        end = time.monotonic() + seconds
+        while not os.path.exists(self.hurry) and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 0.02))
 
     def evaluate(self, model, batch):
         inputs, labels = batch
