@@ -77,7 +77,7 @@ def test_digits_has_the_same_bits_on_s3(short_runs, alone: Lockstep, s3, bucket:
 
 def test_digits_learns_what_it_promises(short_runs, data: dict[str, str], alone: Lockstep, tmp_path) -> None:
     where = options(data["digits"], "test", tmp_path)
-    result = alone.run(EXAMPLES / "digits" / "job.yaml", "--workers", 2, *where)
+    result = lockstep.run(EXAMPLES / "digits" / "job.yaml", "--workers", 2, *where)
     assert result.code == 0, result.err
     assert result.json["metrics"]["accuracy"] >= 0.97
     begin = short_runs("digits")[1].steps
