@@ -75,7 +75,9 @@ def test_digits_has_the_same_bits_on_s3(short_runs, alone: Lockstep, s3, bucket:
     assert verified.code == 0, verified.err
 
 
-def test_digits_learns_what_it_promises(short_runs, data: dict[str, str], alone: Lockstep, tmp_path) -> None:
+def test_digits_learns_what_it_promises(
+    short_runs, data: dict[str, str], lockstep: Lockstep, tmp_path
+) -> None:
     where = options(data["digits"], "test", tmp_path)
     result = lockstep.run(EXAMPLES / "digits" / "job.yaml", "--workers", 2, *where)
     assert result.code == 0, result.err
