@@ -96,11 +96,11 @@ class Gateway:
         self.process.kill()
         self.process.wait()
 
-    def restart(self) -> None:
-        """Kill it, if it is there, and start another one."""
-        self.kill()
-        self.process = _spawn(self.folder, *GATEWAY)
-        self.wait()
+    def start(self) -> None:
+        """Have one, if there is none. The first bucket after one was killed waits for half a minute."""
+        if self.process.poll() is not None:
+            self.process = _spawn(self.folder, *GATEWAY)
+            self.wait()
 
     def wait(self) -> None:
         """Until it accepts connections."""
