@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
@@ -115,6 +116,10 @@ def abort_gloo(group: Mesh, rank: int) -> None:
         return
 
 
+#: Transfers under way, and their tensors, which must live as long.
+_Sends = list[tuple[dist.Work, Tensor]]
+
+
 class SentTransfers:
     """Sends under way, which are waited for in a thread of their own.
 
@@ -123,13 +128,11 @@ class SentTransfers:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._open: list[tuple[dist.Work, Tensor]] = []  # the tensors must live as long
-        self._jobs: queue.SimpleQueue[list[tuple[dist.Work, Tensor]] | None] = queue.SimpleQueue()
-        self._asked = self._done = 0
-        self._error: RuntimeError | None = None
-        self._aborted = False
+        self._open: _Sends = []
+        self._waited = _Waited()
         self._thread: threading.Thread | None = None
+        # The thread does not refer to this object: it ends with it, and so do the connections that it holds.
+        weakref.finalize(self, self._waited.batches.put, None)
 
     def add(self, work: dist.Work, tensor: Tensor) -> None:
         """Another one."""
@@ -140,35 +143,51 @@ class SentTransfers:
         if not self._open:
             return
         sends, self._open = self._open, []
-        self._asked += 1
+        waited = self._waited
+        waited.asked += 1
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="sends", daemon=True)
+            self._thread = threading.Thread(target=_wait_for_all, args=(waited,), name="sends", daemon=True)
             self._thread.start()
-        self._jobs.put(sends)
-        with self._changed:
-            self._changed.wait_for(lambda: self._done == self._asked or self._error or self._aborted)
-            if self._error is not None:
-                raise PeerLost(str(self._error)) from self._error
-            if self._done != self._asked:
+        waited.batches.put(sends)
+        del sends
+        with waited.changed:
+            waited.changed.wait_for(lambda: waited.done == waited.asked or waited.error or waited.aborted)
+            if waited.error is not None:
+                raise PeerLost(str(waited.error)) from waited.error
+            if waited.done != waited.asked:
                 raise PeerLost("aborted")
 
     def abort(self) -> None:
         """Nobody waits any more; a thread that gloo keeps is left to it."""
-        with self._changed:
-            self._aborted = True
-            self._changed.notify_all()
-        self._jobs.put(None)
+        with self._waited.changed:
+            self._waited.aborted = True
+            self._waited.changed.notify_all()
+        self._waited.batches.put(None)
 
-    def _run(self) -> None:
-        while (sends := self._jobs.get()) is not None:
-            try:
-                for work, _ in sends:
-                    work.wait()
-            except RuntimeError as error:
-                self._error = error
-            with self._changed:
-                self._done += 1
-                self._changed.notify_all()
+
+class _Waited:
+    """What whoever adds sends and the thread that waits for them tell each other."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.batches: queue.SimpleQueue[_Sends | None] = queue.SimpleQueue()
+        self.asked = self.done = 0
+        self.error: RuntimeError | None = None
+        self.aborted = False
+
+
+def _wait_for_all(waited: _Waited) -> None:
+    while (sends := waited.batches.get()) is not None:
+        try:
+            for work, _ in sends:
+                work.wait()
+                del work
+        except RuntimeError as error:
+            waited.error = error.with_traceback(None)
+        del sends  # while it waits for more, it keeps no connection alive
+        with waited.changed:
+            waited.done += 1
+            waited.changed.notify_all()
 
 
 class GlooExchange:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,6 +46,22 @@ def test_transfers_with_different_tags_do_not_mix_whatever_their_order():
     for send in sends:
         send.wait()
     assert (first.item(), second.item()) == (5.0, 6.0)
+
+
+def test_an_exchange_that_nobody_has_any_more_leaves_no_thread_and_no_connection():
+    def use(exchange: Exchange) -> None:
+        gathered(exchange, torch.ones(4), [4, 4, 4])
+        exchange.flush()
+
+    before = set(Path("/proc/self/task").iterdir())
+    exchanges = connected(3)
+    in_threads([lambda e=e: use(e) for e in exchanges])
+    assert set(Path("/proc/self/task").iterdir()) > before
+    exchanges.clear()
+    deadline = time.monotonic() + 20
+    while not set(Path("/proc/self/task").iterdir()) <= before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert set(Path("/proc/self/task").iterdir()) <= before
 
 
 def test_survivors_hear_of_a_lost_peer_at_once_and_not_after_the_timeout():
