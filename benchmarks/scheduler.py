@@ -3,11 +3,10 @@
     python benchmarks/scheduler.py [--cycles 200] [--pending 5000] [--policy priority ...]
 
 A cluster of 512 nodes with 8 GPUs each (elastic: 256, 2,048 GPUs) is filled with about 500 running jobs;
-5,000
-others wait: gangs of 1 to 64 one-GPU workers, of 8 queues, 5 priorities and 10 shapes, half of them with an
-estimate, a quarter elastic. Between two plans the plan before is carried out, up to 8 jobs end, and as many
-arrive. In every tenth cycle a rack of 16 nodes falls empty, so that many start at once. Only `plan()` is
-timed, by the wall and in CPU time, which counts where a machine is shared.
+5,000 others wait: gangs of 1 to 64 one-GPU workers, of 8 queues, 5 priorities and 10 shapes, half of them
+with an estimate, a quarter elastic. Between two plans the plan before is carried out, up to 8 jobs end, and
+as many arrive. In every tenth cycle a rack of 16 nodes falls empty, so that many start at once. Only `plan()`
+is timed, by the wall and in CPU time, which counts where a machine is shared.
 """
 
 from __future__ import annotations
