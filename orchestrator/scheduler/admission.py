@@ -29,7 +29,7 @@ class Admission:
         self._refusals = AllRefusals(board)
         self._reasons: dict[Outcome, Reason] = {}
         self.is_over, self._takings = False, 0
-        self._wakes = False  # when somebody may be stopped whom nobody waits for
+        self._is_woken = False  # when somebody may be stopped whom nobody waits for
         self._reclaims = board.config.policy is Policy.FAIR  # what others use decides who gives way
 
     def admit(self, job: Job) -> None:
@@ -62,7 +62,7 @@ class Admission:
     def _fares_no_better(self, job: Job, alike: Alike) -> bool:
         """Whether it waits, as others did that wanted no more: the quick way through thousands of jobs."""
         board, id = self._board, job.id
-        until = inf if job.estimate is None or not board.ahead else board.now + job.estimate
+        until = _over_at(board, job)
         changes = board.ledger.changes if self._reclaims else 0
         if until >= alike.until and alike.changes == changes and alike.reason is not None:
             board.explain[id] = alike.reason
@@ -132,8 +132,8 @@ class Admission:
         if not own and refusals.taking(group, rank, job.min_workers, until):
             return None
         end, late = board.room.end_row(SOON, job.estimate), board.patient < board.config.reservations_max
-        if not late and not self._wakes:
-            self._wakes = True
+        if not late and not self._is_woken:
+            self._is_woken = True
             board.wakes.append(self._victims.next_free_at())
         found = find(board, job, refusals.shape, end, self._victims, own=own, late=late)
         if isinstance(found, Taking):

@@ -128,12 +128,12 @@ class _Trial:
         bounds = bounds_of(places)
         ends, slots = bounds[1:] - 1, gang.slots.copy()
         slots[places[ends]] = fits[ends]
-        before_last = int(self._step[count - 1])
+        last_step = int(self._step[count - 1])
         if gang.within is not Within.ANYWHERE:
-            return _Prefix(np.unique(step[step < before_last]), slots)
+            return _Prefix(np.unique(step[step < last_step]), slots)
         last = np.repeat(ends, np.diff(bounds))  # of each entry's node
         left = self._left[:, mine][:, last]
         without = gang.shape.fit((left - self._gives[:, mine]).min(axis=0))
         enough = slots.sum() - np.bincount(step, weights=fits[last] - without) >= gang.workers
         there = np.bincount(step) > 0
-        return _Prefix(np.flatnonzero(enough[:before_last] & there[:before_last]), slots)
+        return _Prefix(np.flatnonzero(enough[:last_step] & there[:last_step]), slots)
