@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import inf
 
 from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.booting import booting, hold_the_rest
 from orchestrator.scheduler.config import Policy
+from orchestrator.scheduler.lacks import lack, lacks_of
 from orchestrator.scheduler.openings import find_opening, is_worth_it, note_deadline, promise
-from orchestrator.scheduler.placement import choose, most
+from orchestrator.scheduler.placement import choose
 from orchestrator.scheduler.preemption import Taking, carry_out, find
 from orchestrator.scheduler.reasons import Code, Reason
-from orchestrator.scheduler.refusals import Alike, AllRefusals, Outcome, Refusals
+from orchestrator.scheduler.refusals import Outcome
 from orchestrator.scheduler.room import SOON, Shape
 from orchestrator.scheduler.snapshot import Job
+from orchestrator.scheduler.standings import Alike, Standing, Standings
 from orchestrator.scheduler.victims import Victims
 
 
@@ -26,69 +29,73 @@ class Admission:
 
     def __init__(self, board: Board, victims: Victims) -> None:
         self._board, self._victims = board, victims
-        self._refusals = AllRefusals(board)
-        self._reasons: dict[Outcome, Reason] = {}
+        self._standings = Standings(board)
+        self._reasons: tuple[Reason, ...] = ()  # of those behind the first; where there is room: the second
         self.is_over, self._takings = False, 0
         self._is_woken = False  # when somebody may be stopped whom nobody waits for
-        self._reclaims = board.config.policy is Policy.FAIR  # what others use decides who gives way
+        self._fair = board.config.policy is Policy.FAIR  # what others use decides who gives way
 
-    def admit(self, job: Job) -> None:
-        """Decide about a job."""
-        board = self._board
-        if self.is_over:
-            board.explain[job.id] = board.reason(Code.BEHIND, first=str(board.first_blocked))
-            return
-        standing, has_room = self._refusals.of(job), job.id in board.promises or job.id in board.kept
-        if standing.rejected is not None:
-            board.rejects[job.id] = standing.rejected
-            return
-        own = has_room and board.lift(job) is not None
-        if standing.limited and (limited := board.ledger.blocked(job)) is not None:
-            board.explain[job.id] = limited
-            return
-        alike = standing.alike
-        if not has_room and self._fares_no_better(job, alike):
-            return
-        kept = board.kept.get(job.id)
-        if kept is None:
-            self._decide(job, alike.refusals, own)
-            return
-        mine = board.that_are_up(kept)
-        board.room.open(mine)
-        self._decide(job, alike.refusals, own=True)
-        if job.id not in board.at_work:
-            board.room.open(mine, closed=True)
+    def admit(self, jobs: Iterable[Job]) -> None:
+        """Decide about jobs, one after another."""
+        board, explain, regains = self._board, self._board.explain, self._board.ledger.regains
+        have_room = {*board.promises, *board.kept}
+        of, now, ahead, fair = self._standings.of, board.now, board.ahead, self._fair
+        for job in jobs:
+            if self.is_over:
+                explain[job.id] = self._reasons[0]
+                continue
+            standing, mine = of(job), job.id in have_room
+            own = mine and board.lift(job) is not None
+            if standing.limited and not self._is_allowed(job, standing):
+                continue
+            alike, workers, estimate = standing.alike, job.min_workers, job.estimate
+            until = now + estimate if ahead and estimate is not None else inf
+            if fair and alike.regains != regains.get(job.queue, 0):
+                alike.waits, alike.regains = [], regains[job.queue]
+            if not mine and (alike.has_to_wait(workers, until) or self._waits(job, alike, until)):
+                explain[job.id] = self._reasons[workers <= alike.there]
+            elif job.id in board.kept:
+                self._decide_with_nodes(job, alike)
+            else:
+                self._decide(job, alike, own)
 
-    def _fares_no_better(self, job: Job, alike: Alike) -> bool:
-        """Whether it waits, as others did that wanted no more: the quick way through thousands of jobs."""
-        board, id = self._board, job.id
-        until = _over_at(board, job)
-        changes = board.ledger.changes if self._reclaims else 0
-        if until >= alike.until and alike.changes == changes and alike.reason is not None:
-            board.explain[id] = alike.reason
-            return True
-        if board.first_blocked is None or (board.ahead and board.considered < board.config.reservations_max):
-            return False  # it may be promised a time
-        if not alike.fits:
+    def _is_allowed(self, job: Job, standing: Standing) -> bool:
+        """Whether the limits of its queue let it start now."""
+        ledger = self._board.ledger
+        if job.min_workers > standing.allowed and (reason := ledger.impossible(job)) is not None:
+            self._board.rejects[job.id] = reason
             return False
-        refusals, workers = alike.refusals, job.min_workers
-        outcome = refusals.start(workers, until)
-        if outcome is None:
+        if (reason := ledger.blocked(job)) is not None:
+            self._board.explain[job.id] = reason
             return False
-        if not refusals.taking(self._group(job), self._victims.rank(job), workers, until):
-            return False
-        reason = board.explain[id] = self._behind(board.first_blocked, outcome)
-        if not self._stands_alone(job):
-            alike.reason, alike.until, alike.changes = reason, until, changes
         return True
 
-    def _behind(self, first: str, outcome: Outcome) -> Reason:
-        """Why one waits that is not the first."""
-        found = self._reasons.get(outcome)
-        if found is None:
-            code = Code.WOULD_DELAY if outcome is Outcome.DELAYS else Code.BEHIND
-            found = self._reasons[outcome] = self._board.reason(code, first=first)
-        return found
+    def _waits(self, job: Job, alike: Alike, until: float) -> bool:
+        """Whether it has to wait as somebody else did that asked for no more: that goes quickly."""
+        board = self._board
+        if board.first_blocked is None or (board.ahead and board.considered < board.config.reservations_max):
+            return False  # it may be promised a time
+        refusals, shape, workers = alike.refusals, alike.shape, job.min_workers
+        if workers > alike.fits or (starts := refusals.start(shape, workers, until)) is None:
+            return False
+        rank = self._victims.rank(job)
+        takes = refusals.taking(shape, self._group(job), rank, workers, until)
+        if takes is None:
+            return False
+        if not self._stands_alone(job):
+            # With fewer workers its queue may stay within its quota, and take more from others.
+            least = workers if self._fair and not rank[1] else takes[0]
+            alike.note(max(least, starts[0]), max(takes[1], starts[1]))
+        return True
+
+    def _decide_with_nodes(self, job: Job, alike: Alike) -> None:
+        """Of a job that nodes were added for, which nobody else sees."""
+        room = self._board.room
+        mine = self._board.that_are_up(self._board.kept[job.id])
+        room.open(mine)
+        self._decide(job, alike, own=True)
+        if job.id not in self._board.at_work:
+            room.open(mine, closed=True)
 
     def _stands_alone(self, job: Job) -> bool:
         """Whether more than its queue, priority and size matters for who gives way to it."""
@@ -97,10 +104,11 @@ class Admission:
             return job.deadline is not None
         return policy is Policy.FAIR and self._board.config.by_service
 
-    def _decide(self, job: Job, refusals: Refusals, own: bool) -> None:
+    def _decide(self, job: Job, alike: Alike, own: bool) -> None:
         """`own`: it has room that nobody before it had, so it does not matter that they did not fit."""
         board = self._board
-        outcome = _start(board, job, refusals, own)
+        shape = alike.shape
+        outcome = _start(board, job, alike, own)
         if outcome is Outcome.STARTED:
             note_deadline(board, job, board.now)
             return
@@ -111,35 +119,34 @@ class Admission:
         if (misfit := board.misfit(job)) is not None:
             board.explain[job.id] = misfit
             return
-        taking = self._taking(job, refusals, own)
-        opening = find_opening(board, job, refusals.shape)
+        taking = self._taking(job, alike, own)
+        opening = find_opening(board, job, shape)
         if taking is not None and is_worth_it(board, job, taking, opening):
-            self._make_room(job, refusals.shape, taking)
+            self._make_room(job, shape, taking)
         elif opening is not None:
-            promise(board, job, refusals.shape, opening)
+            promise(board, job, shape, opening)
         else:
-            board.explain[job.id] = _waits(board, job, refusals.shape, outcome)
+            board.explain[job.id] = _waits(board, job, shape, outcome)
         if board.first_blocked is None:
             board.first_blocked = job.id
+            behind = Code.BEHIND, Code.WOULD_DELAY
+            self._reasons = tuple(board.reason(code, first=job.id) for code in behind)
 
-    def _taking(self, job: Job, refusals: Refusals, own: bool) -> Taking | None:
-        board, group, rank, until = (
-            self._board,
-            self._group(job),
-            self._victims.rank(job),
-            _over_at(self._board, job),
-        )
-        if not own and refusals.taking(group, rank, job.min_workers, until):
+    def _taking(self, job: Job, alike: Alike, own: bool) -> Taking | None:
+        refusals, shape = alike.refusals, alike.shape
+        board, group, rank = self._board, self._group(job), self._victims.rank(job)
+        until = board.over_at(job)
+        if not own and refusals.taking(shape, group, rank, job.min_workers, until):
             return None
-        end, late = board.room.end_row(SOON, job.estimate), board.patient < board.config.reservations_max
+        late = board.patient < board.config.patient_max
         if not late and not self._is_woken:
             self._is_woken = True
             board.wakes.append(self._victims.next_free_at())
-        found = find(board, job, refusals.shape, end, self._victims, own=own, late=late)
+        found = find(board, job, shape, self._victims, own=own, late=late)
         if isinstance(found, Taking):
             return found
         if not own:
-            refusals.note_taking(group, rank, found.workers + 1, 0.0 if found.always else until)
+            refusals.note_taking(group, rank, found)
         return None
 
     def _group(self, job: Job) -> str:
@@ -168,28 +175,24 @@ class Admission:
         note_deadline(board, job, taking.until)
 
 
-def _over_at(board: Board, job: Job) -> float:
-    """When it is over if it starts now: for ever, where nobody looks ahead."""
-    return inf if job.estimate is None or not board.ahead else board.now + job.estimate
-
-
-def _start(board: Board, job: Job, refusals: Refusals, own: bool) -> Outcome:
+def _start(board: Board, job: Job, alike: Alike, own: bool) -> Outcome:
     """Start a job if it fits and delays nobody who was promised room."""
-    shape, until = refusals.shape, _over_at(board, job)
-    if not own and (known := refusals.start(job.min_workers, until)) is not None:
-        return known
-    slots = board.room.window(shape, 0, board.room.end_row(0, job.estimate))
-    spots = choose(slots, job.min_workers, job.within, board.room, shape)
+    shape, refusals, until = alike.shape, alike.refusals, board.over_at(job)
+    if not own and refusals.start(shape, job.min_workers, until) is not None:
+        return refusals.outcome(shape, job.min_workers)
+    workers, within, room = job.min_workers, job.within, board.room
+    too_little = lack(room.free[: SOON + 1].min(axis=0), shape, workers, within, room)
+    if too_little is not None:
+        if not own:
+            refusals.note_start(too_little)
+        return Outcome.NO_ROOM
+    end = room.end_row(0, job.estimate)
+    spots = choose(room.window(shape, 0, end), workers, within, room, shape)
     if spots is not None:
         board.start(job, spots)
         return Outcome.STARTED
-    fit = most(board.room.window(shape, 0, SOON + 1), job.within, board.room)
-    if fit < job.min_workers:
-        if not own:
-            refusals.note_start(fit + 1, 0.0, fit)
-        return Outcome.NO_ROOM
     if not own:
-        refusals.note_start(most(slots, job.within, board.room) + 1, until, fit)
+        refusals.note_start(*lacks_of(room.slots(shape)[:end], shape.amounts, workers, within, room, 0))
     return Outcome.DELAYS
 
 

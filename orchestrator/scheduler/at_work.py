@@ -24,6 +24,8 @@ class Worker:
         spots: what it should have after this plan.
         end: when it is expected to be over: the time of the row from which its room counts as free.
         known: whether that follows from its estimate.
+        count: of its workers, in all spots.
+        served: unit-seconds that it has had until now.
         lent: which of its workers are beyond its minimum; these count as free in rows after "soon".
         leaving: workers that go by themselves: that was ordered before.
         why, for_job: of its resize, if it is resized.
@@ -35,6 +37,8 @@ class Worker:
     spots: Spots
     end: float
     known: bool
+    count: int = 0
+    served: float = 0.0
     lent: Spots = field(default_factory=dict)
     leaving: Spots = field(default_factory=dict)
     starts: bool = False
@@ -42,11 +46,6 @@ class Worker:
     grew: bool = False
     why: Reason | None = None
     for_job: str | None = None
-
-    @property
-    def count(self) -> int:
-        """Its workers."""
-        return sum(self.spots.values())
 
     @property
     def on_loan(self) -> int:
@@ -61,17 +60,18 @@ def service(job: Job, workers: int, now: float) -> float:
     return job.attained_service + (now - job.last_change_at) * job.units * workers
 
 
-def expected_end(job: Job, workers: int, now: float, promised: float = inf) -> tuple[float, bool]:
+def expected_end(job: Job, served: float, now: float, promised: float = inf) -> tuple[float, bool]:
     """When a job at work is over, and whether that is more than a guess. Counts on its minimum of workers.
 
     Args:
+        served: unit-seconds that it has had.
         promised: since when somebody has been the first that waits. Who started later was let in, as it did
             not matter if he never ends: a guess that he does would let in the next, and so on for ever.
     """
     if job.estimate is not None:
         pace = job.units * job.min_workers
         if pace > 0:
-            left = job.estimate - service(job, workers, now) / pace
+            left = job.estimate - served / pace
         else:
             left = job.estimate - (now - (job.started_at if job.started_at is not None else now))
         if left > 0:
@@ -99,14 +99,16 @@ def at_work(snapshot: Snapshot, numbers: Mapping[str, int], *, ahead: bool) -> d
         if worker.job.state is stopping:
             stays, goes = 0, allocation.workers
         if stays > 0:
+            worker.count += stays
             worker.spots[node] = worker.spots.get(node, 0) + stays
         if goes:
             worker.leaving[node] = worker.leaving.get(node, 0) + goes
     promised = _promised_since(snapshot) if ahead else inf
     for worker in found.values():
         job, workers = worker.job, worker.count
+        worker.served = service(job, workers, snapshot.now)
         if ahead:
-            worker.end, worker.known = expected_end(job, workers, snapshot.now, promised)
+            worker.end, worker.known = expected_end(job, worker.served, snapshot.now, promised)
         if workers > job.min_workers:
             worker.lent = loan(worker.spots, job.min_workers)
     return found
@@ -115,6 +117,8 @@ def at_work(snapshot: Snapshot, numbers: Mapping[str, int], *, ahead: bool) -> d
 def _promised_since(snapshot: Snapshot) -> float:
     """Since when somebody has been the first that waits."""
     heads = {r.job: r.since for r in snapshot.reservations if r.since is not None and not r.firm}
+    if not heads:
+        return inf
     waiting = (job.id for job in snapshot.jobs if job.state is JobState.PENDING and job.id in heads)
     return min((heads[id] for id in waiting), default=inf)
 

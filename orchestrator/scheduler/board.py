@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -11,11 +11,21 @@ import numpy as np
 from orchestrator.scheduler.actions import Preempt
 from orchestrator.scheduler.at_work import Worker, at_work
 from orchestrator.scheduler.config import Config, Policy
-from orchestrator.scheduler.placement import enough, most
-from orchestrator.scheduler.queues import Amounts, Ledger, needs, plus
+from orchestrator.scheduler.placement import most
+from orchestrator.scheduler.queues import Ledger, plus
 from orchestrator.scheduler.reasons import Code, Fact, Reason
 from orchestrator.scheduler.room import SOON, Shape, Spots
-from orchestrator.scheduler.snapshot import Job, JobState, NodeState, Place, Placement, Reservation, Snapshot
+from orchestrator.scheduler.snapshot import (
+    Amounts,
+    Job,
+    JobState,
+    NodeState,
+    Place,
+    Placement,
+    Reservation,
+    Snapshot,
+    Within,
+)
 from orchestrator.scheduler.timeline import build
 
 #: Policies that promise starts. The others need none: whoever stands first takes from those behind.
@@ -51,7 +61,6 @@ class Board:
         self.kept = self._kept_nodes()
         self.reserved = {r.job: r for r in snapshot.reservations if r.job in self.pending}
         self.promises: dict[str, Promise] = {}
-        self.promised_use: dict[str, Amounts] = {}
         self.stops: list[Preempt] = []
         self.explain: dict[str, Reason] = {}
         self.rejects: dict[str, Reason] = {}
@@ -64,25 +73,27 @@ class Board:
         self.wakes: list[float] = []
         self._leaving: dict[int, int] = {}
         self.guessed: dict[int, float] = {}  # from when on a node's room is a guess
-        for worker in held:
-            self._note(worker)
+        self._note(held)
         capacity = [node.capacity.amounts for node in self.nodes]
         self._capacity = np.array(capacity, dtype=np.int64).reshape(-1, 3)
-        self._misfits: dict[tuple[Shape, int, object], Reason | None] = {}
+        self._fits: dict[tuple[Shape, Within], int] = {}
         self._shared: dict[tuple[Code, tuple[Fact, ...]], Reason] = {}
         self.lifts = 0  # how often room was given back to all
-        self.departures = 0  # how often somebody was told to leave by this plan
+        self.departed: list[str] = []  # who was told to leave by this plan, wholly or in part
 
-    def _note(self, worker: Worker) -> None:
-        """Which nodes it leaves, and where room is a guess from when on; its end is a row's from now on."""
-        for node, workers in worker.leaving.items():
-            self._leaving[node] = self._leaving.get(node, 0) + workers
-        if not worker.known:
-            for node in worker.spots:
-                if worker.end < self.guessed.get(node, inf):
-                    self.guessed[node] = worker.end
+    def _note(self, held: Sequence[Worker]) -> None:
+        """Which nodes they leave, and from when on room there is a guess. Their ends become those of rows."""
+        for worker in held:
+            for node, workers in worker.leaving.items():
+                self._leaving[node] = self._leaving.get(node, 0) + workers
+            if not worker.known and worker.end < inf:
+                for node in worker.spots:
+                    if worker.end < self.guessed.get(node, inf):
+                        self.guessed[node] = worker.end
         if self.ahead:
-            worker.end = self.room.time_of(max(SOON + 1, self.room.row_of(worker.end)))
+            rows = np.searchsorted(self.room.clock, [worker.end for worker in held], side="left")
+            for worker, row in zip(held, np.maximum(rows, SOON + 1).tolist(), strict=True):
+                worker.end = self.room.time_of(row)
 
     def _total(self) -> Amounts:
         total = (0, 0, 0)
@@ -122,6 +133,10 @@ class Board:
             found[number] = found.get(number, 0) + place.workers
         return found
 
+    def over_at(self, job: Job) -> float:
+        """When it is over if it starts now: for ever, where nobody looks ahead."""
+        return inf if job.estimate is None or not self.ahead else self.now + job.estimate
+
     def cut_end(self, first: int, job: Job) -> int:
         """The row before which a job is over that starts in that row; one begins there, if rows are left."""
         if job.estimate is not None and self.ahead:
@@ -133,8 +148,9 @@ class Board:
         end = self.cut_end(0, job)
         self.room.take(self.room.shape(job), spots, 0, end)
         time = self.room.time_of(end)
-        self.at_work[job.id] = Worker(job=job, spots=dict(spots), end=time, known=True, starts=True)
-        self.ledger.add(job, sum(spots.values()))
+        worker = self.at_work[job.id] = Worker(job=job, spots=dict(spots), end=time, known=True, starts=True)
+        worker.count, worker.served = sum(spots.values()), job.attained_service
+        self.ledger.add(job, worker.count)
         self.explain.pop(job.id, None)
         self.head = None if self.head == job.id else self.head
 
@@ -158,8 +174,7 @@ class Board:
         if firm:  # it is as good as there
             self.ledger.add(job, job.min_workers)
         else:
-            amounts = needs(job, job.min_workers)
-            self.promised_use[job.queue] = plus(self.promised_use.get(job.queue, (0, 0, 0)), amounts)
+            self.ledger.promise(job, job.min_workers)
 
     def _since(self, job: Job, firm: bool) -> float | None:
         if not firm:
@@ -182,8 +197,7 @@ class Board:
         if promise.reservation.firm:
             self.ledger.add(job, -job.min_workers)
         else:
-            amounts = needs(job, -job.min_workers)
-            self.promised_use[job.queue] = plus(self.promised_use.get(job.queue, (0, 0, 0)), amounts)
+            self.ledger.promise(job, -job.min_workers)
         return promise
 
     def row_before(self, end: float) -> int:
@@ -196,7 +210,7 @@ class Board:
         self.room.give(shape, worker.spots, SOON, SOON + 1)
         kept = {node: workers - worker.lent.get(node, 0) for node, workers in worker.spots.items()}
         self.room.give(shape, kept, SOON + 1, max(SOON + 1, self.row_before(worker.end)))
-        self.departures += 1
+        self.departed.append(worker.job.id)
         del self.at_work[worker.job.id]
         self.ledger.add(worker.job, -worker.count)
         preempt = Preempt(job=worker.job.id, version=worker.job.version, reason=reason, for_job=for_job)
@@ -205,13 +219,15 @@ class Board:
     def shrink(self, worker: Worker, spots: Spots, reason: Reason, for_job: str | None) -> None:
         """Decided: it gives these workers back. Their room is free soon, and later counts so in any case."""
         self.room.give(self.room.shape(worker.job), spots, SOON, SOON + 1)
-        self.departures += 1
+        self.departed.append(worker.job.id)
         for node, workers in spots.items():
             for spots_of in (worker.spots, worker.lent):
                 spots_of[node] -= workers
                 if not spots_of[node]:
                     del spots_of[node]
-        self.ledger.add(worker.job, -sum(spots.values()))
+        fewer = sum(spots.values())
+        worker.count -= fewer
+        self.ledger.add(worker.job, -fewer)
         worker.moved, worker.why, worker.for_job = True, reason, for_job
 
     def move(self, worker: Worker, stay: Spots, more: Spots, reason: Reason) -> None:
@@ -220,6 +236,7 @@ class Board:
         count = worker.count
         self.room.take(shape, more, 0, end)
         worker.spots = {node: stay.get(node, 0) + more.get(node, 0) for node in {**stay, **more}}
+        worker.count = sum(worker.spots.values())
         worker.lent = {node: workers for node, workers in worker.lent.items() if node in stay}
         keeps = sum(worker.lent.values()) - worker.on_loan
         for node in sorted(worker.lent):  # these are not on loan any more
@@ -238,7 +255,9 @@ class Board:
         for node, workers in spots.items():
             worker.spots[node] = worker.spots.get(node, 0) + workers
             worker.lent[node] = worker.lent.get(node, 0) + workers
-        self.ledger.add(worker.job, sum(spots.values()))
+        more = sum(spots.values())
+        worker.count += more
+        self.ledger.add(worker.job, more)
         if not worker.starts:
             worker.moved, worker.grew, worker.why = True, True, worker.why or reason
 
@@ -248,20 +267,21 @@ class Board:
 
     def misfit(self, job: Job) -> Reason | None:
         """Why a job could not run even if nothing else did, on the nodes that there are."""
-        shape = self.room.shape(job)
-        key = (shape, job.min_workers, job.within)
-        if key not in self._misfits:
-            self._misfits[key] = self._misfit(job, shape)
-        return self._misfits[key]
-
-    def _misfit(self, job: Job, shape: Shape) -> Reason | None:
-        slots = shape.fit(self._capacity) * shape.eligible
-        if enough(slots, job.min_workers, job.within, self.room):
+        fit = self.fits(self.room.shape(job), job.within)
+        if job.min_workers <= fit:
             return None
-        fit = most(slots, job.within, self.room)
-        if fit == 0:
-            return Reason(code=Code.NO_SUCH_NODE)
-        return Reason(code=Code.TOO_LARGE, facts={"needed": job.min_workers, "fit": fit})
+        return (
+            self.reason(Code.TOO_LARGE, needed=job.min_workers, fit=fit)
+            if fit
+            else self.reason(Code.NO_SUCH_NODE)
+        )
+
+    def fits(self, shape: Shape, within: Within) -> int:
+        """How many workers there would be room for if nothing ran, on the nodes that there are."""
+        if (shape, within) not in self._fits:
+            slots = shape.fit(self._capacity) * shape.eligible
+            self._fits[shape, within] = most(slots, within, self.room)
+        return self._fits[shape, within]
 
     def reason(self, code: Code, **facts: Fact) -> Reason:
         """A reason without an eta; thousands of jobs share few of them."""

@@ -46,6 +46,8 @@ class Config:
         launches_max: gangs for which nodes are added in one plan.
         takings_max: jobs for which others are told to leave in one plan. There it ends, and asks for the next
             at once: so no plan takes long, however much is wrong.
+        patient_max: jobs that wait for others who have only just started and may not be stopped yet. Those
+            behind them ask again when they may.
     """
 
     policy: Policy = Policy.PRIORITY
@@ -64,7 +66,8 @@ class Config:
     launch_forget: float = 3600.0
     idle_seconds: float = 300.0
     launches_max: int = 16
-    takings_max: int = 64
+    takings_max: int = 32
+    patient_max: int = 8
 
     @property
     def promotes(self) -> bool:

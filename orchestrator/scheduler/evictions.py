@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from orchestrator.scheduler.at_work import Worker
 from orchestrator.scheduler.board import Board
-from orchestrator.scheduler.room import SOON, Ints, Shape, Spots
+from orchestrator.scheduler.lacks import Lack
+from orchestrator.scheduler.room import SOON, Ints, Selector, Spots
 from orchestrator.scheduler.snapshot import Within
 
 _KINDS = 3
@@ -31,8 +32,8 @@ class Evictions:
         step, node, amounts, until: of entries, in the order of the steps: which node, what is given up there,
             (entries, kinds), and the time from which it counts as free in any case.
         total: (nodes, kinds), what all of them give up.
-        too_little: for gangs of so many of a shape, however short, this was not enough; by what they have to
-            share, and how often room had been given back.
+        lacks: for whom this was not enough, by which nodes they may use, what they have to share, and
+            how often room had been given back.
     """
 
     lenders: Sequence[Worker]
@@ -43,7 +44,7 @@ class Evictions:
     amounts: Ints
     until: NDArray[np.float64]
     total: Ints
-    too_little: dict[tuple[Shape, Within, int], int] = field(default_factory=dict)
+    lacks: dict[tuple[Selector, Within, int], list[Lack]] = field(default_factory=dict)
 
     def stop(self, step: int) -> Worker:
         """Who stops in a step after the loans."""

@@ -17,7 +17,7 @@ from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.placement import choose
 from orchestrator.scheduler.reasons import Code, Fact, Reason
 from orchestrator.scheduler.room import SOON, Shape, Spots
-from orchestrator.scheduler.snapshot import Job, Market, Node, NodeState, NodeType, Within
+from orchestrator.scheduler.snapshot import Amounts, Job, Market, Node, NodeState, NodeType, Within
 
 #: Who waits for one of these waits for room.
 _LACKS_ROOM = {
@@ -132,7 +132,7 @@ def _offer(board: Board, job: Job, type: NodeType, zone: str) -> _Offer | None:
     return _Offer(type=type, zone=zone, count=count, beside=beside or {})
 
 
-def _fits(shape: Shape, amounts: tuple[int, int, int]) -> int:
+def _fits(shape: Shape, amounts: Amounts) -> int:
     return int(shape.fit(np.array([amounts], dtype=np.int64))[0])
 
 

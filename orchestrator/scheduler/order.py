@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from zlib import crc32
+from hashlib import blake2b
 
-from orchestrator.scheduler.at_work import service
+import numpy as np
+
 from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.config import Policy
 from orchestrator.scheduler.snapshot import Job
@@ -23,43 +24,41 @@ Key = tuple[int, float, int, str]
 
 
 class Keys(dict[str, Key]):
-    """Job's id → where it stands. Of those at work that is often not asked for."""
+    """Job's id → where it stands, by the policy. Of most jobs that is never asked for."""
 
-    def __init__(self, jobs: Iterable[Job], key: Callable[[Job], Key]) -> None:
-        self._jobs = {job.id: job for job in jobs}
-        self._key = key
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._jobs = {job.id: job for job in board.snapshot.jobs}
 
     def __missing__(self, id: str) -> Key:
-        return self.of(self._jobs[id])
-
-    def of(self, job: Job) -> Key:
-        """Where it stands."""
-        found = self[job.id] = self._key(job)
+        (level,), (when,) = _ranks(self._board, (self._jobs[id],))
+        found = self[id] = level, when, _lot(self._board.snapshot.seed, id), id
         return found
 
+    def sort(self, jobs: Iterable[Job]) -> list[Job]:
+        """First to last, as the keys have it."""
+        some, seed = list(jobs), self._board.snapshot.seed
+        levels, times = _ranks(self._board, some)
+        order = np.lexsort(([_lot(seed, job.id) for job in some], times, levels))
+        return [some[place] for place in order.tolist()]
 
-def key_of(board: Board) -> Callable[[Job], Key]:
-    """Where a job stands, by the policy."""
-    ageing, seed = board.config.ageing, board.snapshot.seed
-    rank: Callable[[Board, Job], tuple[int, float]] | None = None
-    if board.config.by_service:
-        rank = _by_service
-    elif board.config.policy is Policy.DEADLINE:
-        rank = _by_deadline
-    if rank is None:
-        first = board.promoted
-        return lambda job: (
-            -1 if job.id in first and level_of(board, job) == -1 else 0,
-            job.submitted_at - ageing * job.priority,
-            _lot(seed, job.id),
-            job.id,
-        )
 
-    def key(job: Job) -> Key:
-        level, when = rank(board, job)
-        return level, when, _lot(seed, job.id), job.id
-
-    return key
+def _ranks(board: Board, jobs: Sequence[Job]) -> tuple[Sequence[int], Sequence[float]]:
+    """The class of each, and the time."""
+    config, promoted = board.config, board.promoted
+    if config.policy is Policy.DEADLINE:
+        pairs = [_by_deadline(board, job) for job in jobs]
+        return [level for level, _ in pairs], [time for _, time in pairs]
+    times = [job.submitted_at - config.ageing * job.priority for job in jobs]
+    if not config.by_service:
+        return [-1 if job.id in promoted and level_of(board, job) == -1 else 0 for job in jobs], times
+    if promoted:
+        return [level_of(board, job) for job in jobs], times
+    at_work, bounds = board.at_work, config.service_levels
+    return [
+        bisect_right(bounds, at_work[job.id].served if job.id in at_work else job.attained_service)
+        for job in jobs
+    ], times
 
 
 def in_order(board: Board, jobs: list[Job], keys: dict[str, Key]) -> Iterator[Job]:
@@ -67,30 +66,26 @@ def in_order(board: Board, jobs: list[Job], keys: dict[str, Key]) -> Iterator[Jo
     if board.config.policy is not Policy.FAIR:
         yield from jobs
         return
-    if (
-        board.promoted
-    ):  # whatever their queues use: a gang beyond its queue's quota waits long enough as it is
+    if board.promoted:
+        # Whatever their queues use: a gang beyond its queue's quota waits long enough as it is.
         first = [job for job in jobs if keys[job.id][0] == -1]
         yield from first
         jobs = jobs[len(first) :]
-    by_queue: dict[str, list[Job]] = {}
-    for job in reversed(jobs):
-        by_queue.setdefault(job.queue, []).append(job)
-    heap: list[tuple[int, Key, str]] = [
-        (_share(board, queue), keys[waiting[-1].id], queue) for queue, waiting in by_queue.items()
-    ]
+    by_queue: dict[str, list[int]] = {}  # places in `jobs`, the last first
+    for place in range(len(jobs) - 1, -1, -1):
+        by_queue.setdefault(jobs[place].queue, []).append(place)
+    ledger = board.ledger
+    heap = [(ledger.share(queue, promised=True), places[-1], queue) for queue, places in by_queue.items()]
     heapq.heapify(heap)
-    ledger, promises = board.ledger, board.promises
     while heap:
         share, _, queue = heapq.heappop(heap)
-        waiting, changes, promised = by_queue[queue], ledger.changes, len(promises)
-        until = heap[0] if heap else None  # whose turn is next, as long as nobody's share changes
-        while waiting and ledger.changes == changes and len(promises) == promised:
-            if until is not None and (share, keys[waiting[-1].id], queue) > until:
-                break
-            yield waiting.pop()
-        if waiting:
-            heapq.heappush(heap, (_share(board, queue), keys[waiting[-1].id], queue))
+        places, changes = by_queue[queue], ledger.changes
+        # With equal shares it is the turn of whoever comes first, as long as no share changes.
+        until = heap[0][1] if heap and heap[0][0] == share else len(jobs)
+        while places and places[-1] < until and ledger.changes == changes:
+            yield jobs[places.pop()]
+        if places:
+            heapq.heappush(heap, (ledger.share(queue, promised=True), places[-1], queue))
 
 
 def level_of(board: Board, job: Job) -> int:
@@ -101,7 +96,7 @@ def level_of(board: Board, job: Job) -> int:
 def had(board: Board, job: Job) -> float:
     """The service that it has had until now."""
     worker = board.at_work.get(job.id)
-    return job.attained_service if worker is None else service(job, worker.count, board.now)
+    return job.attained_service if worker is None else worker.served
 
 
 def level_at(board: Board, job: Job, served: float) -> int:
@@ -130,10 +125,6 @@ def promote(board: Board) -> None:
             kept[job.id] = job.attained_service + worth
 
 
-def _by_service(board: Board, job: Job) -> tuple[int, float]:
-    return level_of(board, job), job.submitted_at - board.config.ageing * job.priority
-
-
 def _by_deadline(board: Board, job: Job) -> tuple[int, float]:
     """Promised deadlines first, then the earlier. A job without one, or with a hopeless one, has patience."""
     if job.id in board.admitted and job.deadline is not None:
@@ -148,11 +139,7 @@ def can_meet(job: Job, start_at: float) -> bool:
     return job.deadline is not None and start_at + (job.estimate or 0.0) <= job.deadline
 
 
-def _share(board: Board, queue: str) -> int:
-    return board.ledger.share(queue, board.promised_use.get(queue, (0, 0, 0)))
-
-
 @lru_cache(maxsize=1 << 17)
 def _lot(seed: int, id: str) -> int:
     """Decides between jobs of the same moment; ids alone would favour whoever is called aaa."""
-    return crc32(id.encode(), seed & 0xFFFFFFFF)
+    return int.from_bytes(blake2b(f"{seed} {id}".encode(), digest_size=7).digest())

@@ -18,7 +18,7 @@ from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.config import Config
 from orchestrator.scheduler.drains import evacuate
 from orchestrator.scheduler.nodes import scale
-from orchestrator.scheduler.order import Keys, in_order, key_of, promote
+from orchestrator.scheduler.order import Keys, in_order, promote
 from orchestrator.scheduler.promises import claim, keep
 from orchestrator.scheduler.sizes import hand_out
 from orchestrator.scheduler.snapshot import PolicyState, Snapshot
@@ -35,9 +35,8 @@ def plan(snapshot: Snapshot, config: Config | None = None) -> Plan:
     board = Board(snapshot, config or Config())
     # 1 Who waited too long goes first.
     promote(board)
-    key = key_of(board)
-    keys = Keys(snapshot.jobs, key)
-    queue = sorted(board.pending.values(), key=keys.of)
+    keys = Keys(board)
+    queue = keys.sort(board.pending.values())
     # 2 Who others make room for starts as soon as they have.
     claim(board, queue)
     # 3 Workers leave nodes that go away. What else was promised is laid out.
@@ -45,21 +44,18 @@ def plan(snapshot: Snapshot, config: Config | None = None) -> Plan:
     keep(board, queue)
     # 4 Everybody's turn: start, or have others make room, or be promised a time, or wait.
     admission = Admission(board, Victims(board, keys))
-    order = []
-    for job in in_order(board, queue, keys):
-        order.append(job)
-        if job.id not in board.at_work and job.id not in board.explain:
-            admission.admit(job)
+    undecided = [job for job in queue if job.id not in board.at_work and job.id not in board.explain]
+    admission.admit(in_order(board, undecided, keys))
     added: list[AddNodes] = []
     drained: list[DrainNode] = []
     if not admission.is_over:
         # 5 What nobody needs is handed out on loan.
         hand_out(board, keys)
         # 6 Nodes come for gangs that have no room, and go when nobody needs them.
-        added, drained = scale(board, order)
+        added, drained = scale(board, [board.pending[id] for id in board.explain])
     return Plan(
         actions=_actions(board, added, drained),
-        explain={job.id: board.explain[job.id] for job in order if job.id in board.explain},
+        explain=board.explain,
         policy_state=_policy_state(board),
         next_wake_at=board.now if admission.is_over else next_wake(board),
     )

@@ -5,12 +5,15 @@ The set of victims is minimal: as soon as there is enough, it is walked back, an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.scheduler.at_work import Worker
 from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.evictions import Evictions, protected_until
-from orchestrator.scheduler.placement import enough, most
+from orchestrator.scheduler.lacks import Lack
+from orchestrator.scheduler.lacks import lack as lack_of
+from orchestrator.scheduler.placement import enough
 from orchestrator.scheduler.reasons import Code, Reason
 from orchestrator.scheduler.room import SOON, Ints, Shape, Spots
 from orchestrator.scheduler.search import search
@@ -36,14 +39,6 @@ class Taking:
     until: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class TooLittle:
-    """Not even all that others have is enough. So many workers would fit; `always`: of shorter jobs too."""
-
-    workers: int
-    always: bool
-
-
 def cost(board: Board, worker: Worker) -> float:
     """Unit-seconds that are wasted when a job is stopped."""
     job = worker.job
@@ -55,33 +50,35 @@ def cost(board: Board, worker: Worker) -> float:
 
 
 def find(
-    board: Board, job: Job, shape: Shape, end: int, victims: Victims, *, own: bool, late: bool
-) -> Taking | TooLittle:
-    """The least that others have to give up so that a job fits soon, if they can give up enough.
+    board: Board, job: Job, shape: Shape, victims: Victims, *, own: bool, late: bool
+) -> Taking | Sequence[Lack]:
+    """The least that others have to give up so that a job fits soon, or why all that they have is too little.
 
     Args:
-        end: the row before which the job is over.
         own: it has room that nobody before it had.
         late: it may wait for those who may not be stopped yet.
     """
-    evictions, asked = victims.evictions(job, late=late), (shape, job.within, board.lifts)
-    known = job.min_workers + 1 if own else evictions.too_little.get(asked, job.min_workers + 1)
-    if job.min_workers >= known:
-        return TooLittle(workers=known - 1, always=True)
-    slots = board.room.window(shape, SOON, end)
-    if enough(slots, job.min_workers, job.within, board.room):
+    room, workers, within, until = board.room, job.min_workers, job.within, board.over_at(job)
+    evictions = victims.evictions(job, late=late)
+    known = [] if own else evictions.lacks.setdefault((shape.selector, within, board.lifts), [])
+    for lack in known:
+        if lack.covers(shape, workers, until):
+            return (lack,)
+    soon = room.free[SOON] + evictions.total
+    too_little = lack_of(soon, shape, workers, within, room)
+    if too_little is not None:
+        known.append(too_little)
+        return (too_little,)
+    end = room.end_row(SOON, job.estimate)
+    slots = room.window(shape, SOON, end)
+    if enough(slots, workers, within, room):
         return Taking(slots=slots, until=board.now)
-    soon = shape.fit(board.room.free[SOON] + evictions.total) * shape.eligible
-    reach = most(soon, job.within, board.room)
-    if reach < job.min_workers:
-        if not own:
-            evictions.too_little[asked] = reach + 1
-        return TooLittle(workers=reach, always=True)
-    gang = Gang(shape=shape, workers=job.min_workers, within=job.within, end=end, slots=slots)
-    found = search(board.room, gang, evictions, soon > slots)
-    if isinstance(found, int):
-        return TooLittle(workers=found, always=end == SOON + 1)
-    return _taking(board, evictions, found)
+    gang = Gang(shape=shape, workers=workers, within=within, end=end, slots=slots)
+    found = search(room, gang, evictions, shape.fit(soon) * shape.eligible > slots)
+    if isinstance(found, Found):
+        return _taking(board, evictions, found)
+    known += found
+    return found
 
 
 def _taking(board: Board, evictions: Evictions, found: Found) -> Taking:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 
 from orchestrator.scheduler.at_work import Worker
 from orchestrator.scheduler.reasons import Code, Fact, Reason
-from orchestrator.scheduler.snapshot import KINDS, Job, Limit, Queue
+from orchestrator.scheduler.snapshot import KINDS, Amounts, Job, Limit, Queue
 
-Amounts = tuple[int, int, int]
 #: The most of each kind; None is no limit.
 _Amounts = tuple[int | None, int | None, int | None]
 _NOTHING: Amounts = (0, 0, 0)
@@ -55,8 +55,10 @@ class Ledger:
                 part = [amount * queue.weight // weights for amount in total]
                 self.quota[queue.id] = (part[0], part[1], part[2])
         self.changes = 0
+        self.regains: dict[str, int] = {}  # how often a queue came to use less of its quota
         self.used: dict[str, Amounts] = {}
         self.used_by_user: dict[tuple[str, str], Amounts] = {}
+        self._promised: dict[str, Amounts] = {}
         # A limit is served in order: who waits for it is not overtaken by others who would use it up.
         self._waiting: dict[str | tuple[str, str], Reason] = {}
         self._limits = {
@@ -70,7 +72,15 @@ class Ledger:
         amounts = needs(job, workers)
         user = (job.queue, job.user)
         self.used[job.queue] = plus(self.used.get(job.queue, _NOTHING), amounts)
+        if workers < 0 and not self.borrows(job.queue):
+            self.regains[job.queue] = self.regains.get(job.queue, 0) + 1
         self.used_by_user[user] = plus(self.used_by_user.get(user, _NOTHING), amounts)
+
+    def promise(self, job: Job, workers: int) -> None:
+        """So many workers have been promised room for later, or that is taken back, if negative."""
+        self.changes += 1
+        promised = self._promised.get(job.queue, _NOTHING)
+        self._promised[job.queue] = plus(promised, needs(job, workers))
 
     def add_all(self, held: Iterable[Worker]) -> None:
         """All that is in use when the plan begins."""
@@ -111,6 +121,17 @@ class Ledger:
                 return Reason(code=code, facts={**facts, "limit": limit[kind] or 0})
         return None
 
+    def allowed(self, job: Job) -> float:
+        """The most workers that it may ever have."""
+        queue, least = self.queues.get(job.queue), inf
+        if queue is None:
+            return 0
+        for limit in (queue.limit, queue.user_limit):
+            for most, amount in zip(limit.amounts, job.request.amounts, strict=True):
+                if most is not None and amount > 0:
+                    least = min(least, most // amount)
+        return least
+
     def blocked(self, job: Job) -> Reason | None:
         """Why its queue or its user may not start it now; others that stand behind it wait as well."""
         if job.queue in self._unlimited:
@@ -150,9 +171,15 @@ class Ledger:
                     workers = min(workers, max(0, (most - have) // amount))
         return workers
 
-    def share(self, queue: str, promised: Amounts = _NOTHING) -> int:
-        """Its dominant share by weight, in billionths (DRF: Ghodsi et al., NSDI 2011)."""
-        used = plus(self.used.get(queue, _NOTHING), promised)
+    def share(self, queue: str, *, promised: bool = False) -> int:
+        """Its dominant share by weight, in billionths (DRF: Ghodsi et al., NSDI 2011).
+
+        Args:
+            promised: with what it was promised.
+        """
+        used = self.used.get(queue, _NOTHING)
+        if promised and queue in self._promised:
+            used = plus(used, self._promised[queue])
         known = self.queues.get(queue)
         weight = max(1, known.weight if known is not None else 1)
         return max(_BILLION * a // (t * weight) if t else 0 for a, t in zip(used, self.total, strict=True))

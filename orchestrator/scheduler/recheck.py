@@ -17,8 +17,8 @@ from orchestrator.scheduler.actions import (
     Resize,
     Start,
 )
-from orchestrator.scheduler.queues import Amounts, covers, minus, needs
-from orchestrator.scheduler.snapshot import Job, JobState, NodeState, Placement, Snapshot
+from orchestrator.scheduler.queues import covers, minus, needs
+from orchestrator.scheduler.snapshot import Amounts, Job, JobState, NodeState, Placement, Snapshot
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,11 +16,13 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.scheduler.snapshot import Job, Node, NodeState
+from orchestrator.scheduler.snapshot import Amounts, Job, Node, NodeState
 
 Ints = NDArray[np.int64]
 #: Node's number → workers.
 Spots = dict[int, int]
+#: Labels that a node must have, by name.
+Selector = tuple[tuple[str, str], ...]
 
 SOON = 1
 #: More rows make promises more exact, and plans slower.
@@ -31,15 +33,21 @@ _PLENTY = 1 << 20
 class Shape:
     """Jobs whose workers ask for the same of a node, and how many of these fit: `slots[row, node]`."""
 
-    __slots__ = ("amounts", "eligible", "prefers_plain", "rows", "seen", "slots", "vector")
+    __slots__ = ("amounts", "eligible", "prefers_plain", "rows", "seen", "selector", "slots", "vector")
 
-    def __init__(self, amounts: tuple[int, int, int], eligible: NDArray[np.bool_]) -> None:
+    def __init__(self, amounts: Amounts, selector: Selector, eligible: NDArray[np.bool_]) -> None:
         self.amounts = amounts
+        self.selector = selector
         self.vector = np.array(amounts, dtype=np.int64)
         self.eligible = eligible
         self.prefers_plain = amounts[1] == 0  # nodes without GPUs, where it needs none
         self.slots = self.rows = np.empty((0, 0), dtype=np.int64)
         self.seen = -1
+
+    def only(self, kind: int) -> Amounts:
+        """What it asks for of one kind."""
+        cpu, gpu, memory = (amount if other == kind else 0 for other, amount in enumerate(self.amounts))
+        return cpu, gpu, memory
 
     def fit(self, free: Ints) -> Ints:
         """How many workers fit into each of free[..., kind]."""
@@ -72,8 +80,8 @@ class Room:
         self.zone = np.array([zones[node.zone] for node in nodes], dtype=np.int64)
         self.zones = len(zones)
         self.has_gpus = np.array([node.capacity.gpu_millis > 0 for node in nodes], dtype=np.int64)
-        self._shapes: dict[tuple[tuple[int, int, int], tuple[tuple[str, str], ...]], Shape] = {}
-        self._eligible: dict[tuple[tuple[str, str], ...], NDArray[np.bool_]] = {}
+        self._shapes: dict[tuple[Amounts, Selector], Shape] = {}
+        self._eligible: dict[Selector, NDArray[np.bool_]] = {}
         self._changed: list[int] = []
 
     def shape(self, job: Job) -> Shape:
@@ -83,7 +91,7 @@ class Room:
         key = ((request.cpu_millis, request.gpu_millis, request.memory_mib), selector)
         found = self._shapes.get(key)
         if found is None:
-            found = self._shapes[key] = Shape(key[0], self._that_match(selector, job.selector))
+            found = self._shapes[key] = Shape(key[0], selector, self._that_match(selector, job.selector))
         return found
 
     def slots(self, shape: Shape) -> Ints:
@@ -148,7 +156,7 @@ class Room:
             self.free[:, node] += sign * np.array(self.nodes[node].capacity.amounts, dtype=np.int64)
             self._changed.append(node)
 
-    def _that_match(self, key: tuple[tuple[str, str], ...], selector: Mapping[str, str]) -> NDArray[np.bool_]:
+    def _that_match(self, key: Selector, selector: Mapping[str, str]) -> NDArray[np.bool_]:
         if key not in self._eligible:
             self._eligible[key] = np.array(
                 [

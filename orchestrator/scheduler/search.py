@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.scheduler.evictions import Evictions, rows_of
-from orchestrator.scheduler.placement import most
+from orchestrator.scheduler.lacks import Lack, lacks
 from orchestrator.scheduler.room import SOON, Ints, Room
 from orchestrator.scheduler.snapshot import Within
 from orchestrator.scheduler.walk_back import Entries, Found, Gang, WalkBack, bounds_of
@@ -21,8 +21,10 @@ from orchestrator.scheduler.walk_back import Entries, Found, Gang, WalkBack, bou
 _FIRST, _MORE = 48, 6
 
 
-def search(room: Room, gang: Gang, evictions: Evictions, useful: NDArray[np.bool_]) -> Found | int:
-    """The steps that have to be taken, or how many workers fit if all are.
+def search(
+    room: Room, gang: Gang, evictions: Evictions, useful: NDArray[np.bool_]
+) -> Found | tuple[Lack, ...]:
+    """The steps that have to be taken, or why not even all of them do.
 
     Args:
         useful: (nodes,), whether more could fit there after all evictions than does now.
@@ -44,9 +46,7 @@ def search(room: Room, gang: Gang, evictions: Evictions, useful: NDArray[np.bool
                 return Found(steps=np.unique(entries.step[:count]).tolist(), slots=prefix.slots)
             return WalkBack(room, gang, entries.first(count)).run(evictions, prefix.spare)
         if size >= len(that_matter):
-            slots = gang.slots.copy()
-            slots[entries.node] = trial.fits  # the last entry of a node counts: so numpy assigns
-            return most(slots, gang.within, room)
+            return trial.lacks(room, evictions)
         size *= _MORE
 
 
@@ -120,6 +120,17 @@ class _Trial:
             mine = zone == number
             reach[mine] = int(gang.slots[room.zone == number].sum()) + np.cumsum(more[mine])
         return reach
+
+    def lacks(self, room: Room, evictions: Evictions) -> tuple[Lack, ...]:
+        """Why there is too little, if all have gone."""
+        gang, ends = self._gang, self._bounds[1:] - 1
+
+        def free(kind: int) -> Ints:
+            rows: Ints = room.free[SOON : gang.end, :, kind] + evictions.total[:, kind]
+            rows[:, self._places[ends]] = self._left[:, ends, kind]
+            return rows
+
+        return lacks(free, gang.shape, gang.workers, gang.within, room, SOON)
 
     def prefix(self, count: int) -> _Prefix:
         """Of the first so many entries."""

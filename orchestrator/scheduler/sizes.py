@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
 
-from orchestrator.scheduler.at_work import Worker, loan, service
+from orchestrator.scheduler.at_work import Worker, loan
 from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.config import Policy
-from orchestrator.scheduler.order import Key
+from orchestrator.scheduler.order import Keys
 from orchestrator.scheduler.placement import extend
-from orchestrator.scheduler.queues import Amounts, covers, minus, needs, plus
+from orchestrator.scheduler.queues import covers, minus, needs, plus
 from orchestrator.scheduler.reasons import Code
 from orchestrator.scheduler.room import SOON, Shape
-from orchestrator.scheduler.snapshot import Job, JobState, NodeState
+from orchestrator.scheduler.snapshot import Amounts, Job, JobState, NodeState
 
 #: A job whose speed with more workers is not known is taken to lose a twentieth to each of them.
 _LOSS = 0.05
@@ -33,7 +32,7 @@ def speed(job: Job, workers: int) -> float:
     return slower
 
 
-def hand_out(board: Board, keys: Mapping[str, Key]) -> None:
+def hand_out(board: Board, keys: Keys) -> None:
     """Give spare room to jobs that can use it: in order, or to those that gain most (`ELASTIC`)."""
     if not any(worker.job.max_workers > worker.job.min_workers for worker in board.at_work.values()):
         return
@@ -43,12 +42,11 @@ def hand_out(board: Board, keys: Mapping[str, Key]) -> None:
     if board.config.policy is Policy.ELASTIC:
         _to_those_that_gain_most(board, sorted(growing, key=lambda worker: worker.job.id))
         return
+    workers = [board.at_work[job.id] for job in keys.sort(worker.job for worker in growing)]
     if board.config.policy is Policy.FAIR:
         shares = {queue: board.ledger.share(queue) for queue in {w.job.queue for w in growing}}
-        growing.sort(key=lambda worker: (shares[worker.job.queue], keys[worker.job.id]))
-    else:
-        growing.sort(key=lambda worker: keys[worker.job.id])
-    _grow_all(board, [(worker, worker.job.max_workers) for worker in growing])
+        workers.sort(key=lambda worker: shares[worker.job.queue])
+    _grow_all(board, [(worker, worker.job.max_workers) for worker in workers])
 
 
 def _may_change(board: Board, worker: Worker) -> bool:
@@ -108,7 +106,7 @@ def _targets(board: Board, growing: list[Worker]) -> dict[str, int]:
     pool = _pool(board)
     sizes: dict[str, int] = {}
     heap = []
-    levels = {worker.job.id: _level(board, worker) for worker in growing}
+    levels = {worker.job.id: _level(worker) for worker in growing}
     for worker in growing:
         job, lent = worker.job, sum(worker.lent.values())
         pool = plus(pool, needs(job, lent))
@@ -144,9 +142,9 @@ def _turn(job: Job, size: int, level: int) -> tuple[float, float, str]:
     return -gain / (1 << min(level, 60)), job.submitted_at, job.id
 
 
-def _level(board: Board, worker: Worker) -> int:
+def _level(worker: Worker) -> int:
     """What it has had so far, by powers of two of a unit-minute."""
-    return int(service(worker.job, worker.count, board.now) / 60).bit_length()
+    return int(worker.served / 60).bit_length()
 
 
 def _pool(board: Board) -> Amounts:

@@ -8,12 +8,14 @@ node that is booting.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 #: The kinds of resources, in the order in which `Resources.amounts` has them.
 KINDS = ("cpu_millis", "gpu_millis", "memory_mib")
+Amounts = tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +27,7 @@ class Resources:
     memory_mib: int = 0
 
     @property
-    def amounts(self) -> tuple[int, int, int]:
+    def amounts(self) -> Amounts:
         """In the order of `KINDS`."""
         return self.cpu_millis, self.gpu_millis, self.memory_mib
 
@@ -63,12 +65,14 @@ class Within(StrEnum):
     ZONE = "zone"
     NODE = "node"
 
+    __hash__ = str.__hash__  # that of enums is written in Python
+
 
 class _Remembering:
     """Has room for what a frozen job found out about itself."""
 
     __slots__ = ("_kind",)
-    _kind: Hashable
+    _kind: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,13 +131,13 @@ class Job(_Remembering):
         return (self.request.gpu_millis or self.request.cpu_millis) / 1000
 
     @property
-    def kind(self) -> Hashable:
-        """Equal for jobs that ask for the same and are of one priority."""
+    def kind(self) -> str:
+        """Equal for jobs whose workers ask for the same, and that are of one priority."""
         try:  # each plan asks for it thousands of times
             return self._kind
         except AttributeError:
-            request, selector = self.request.amounts, tuple(sorted(self.selector.items()))
-            kind = self.priority, self.min_workers, request, selector, self.within
+            asked = (self.priority, self.request.amounts, sorted(self.selector.items()), self.within.value)
+            kind = sys.intern(repr(asked))
             object.__setattr__(self, "_kind", kind)
             return kind
 

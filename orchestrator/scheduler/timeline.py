@@ -46,7 +46,8 @@ def build(
         np.subtract.at(change[0], nodes_of, amounts)
         np.add.at(change, (rows[whose], nodes_of), amounts)
         for number, worker in enumerate(held):
-            _leave_early(change, worker, requests[number], int(rows[number]), ahead=ahead)
+            if worker.leaving or worker.lent:
+                _leave_early(change, worker, requests[number], int(rows[number]), ahead=ahead)
     free = np.cumsum(change[:-1], axis=0)
     unusable = [number for number, node in enumerate(nodes) if node.state is not NodeState.UP]
     if unusable:

@@ -11,7 +11,7 @@ from orchestrator.scheduler.at_work import Worker
 from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.config import Policy
 from orchestrator.scheduler.evictions import Evictions, Table
-from orchestrator.scheduler.order import Key, can_meet
+from orchestrator.scheduler.order import Keys, can_meet
 from orchestrator.scheduler.queues import minus, needs
 from orchestrator.scheduler.reasons import Code
 from orchestrator.scheduler.snapshot import Job, JobState
@@ -25,17 +25,15 @@ _Some = tuple[str, int]
 class Victims:
     """Who gives way to whom, by the policy."""
 
-    def __init__(self, board: Board, keys: dict[str, Key]) -> None:
+    def __init__(self, board: Board, keys: Keys) -> None:
         self._board, self._keys = board, keys
         self._table: Table | None = None
         self._workers: Sequence[Worker] = ()  # in the table
-        self._ids: Sequence[str] = ()
-        self._lenders: list[Worker] = []
-        self._places: dict[
-            str, list[int]
-        ] = {}  # in the table, by queue, of those whom nobody has stopped yet
+        self._place: dict[str, int] = {}  # in the table, of those whom nobody has stopped yet
+        self._lenders: dict[str, Worker] = {}
+        self._places: dict[str, list[int]] = {}  # the same, by queue
         self._answers: dict[tuple[_Some, tuple[_Some, ...], bool], Evictions] = {}
-        self._departures = -1  # that all of this knows of
+        self._departed = 0  # how many who leave all of this knows of
         self._reclaims: tuple[int, tuple[_Some, ...]] = (-1, ())
 
     def rank(self, job: Job) -> Rank:
@@ -70,7 +68,9 @@ class Victims:
             places = sorted(place for queue, count in others for place in self._to_reclaim(queue)[:count])
             places += self._places.get(own[0], [])[: own[1]]
             victims = np.array(places, dtype=np.int64)
-            found = self._answers[own, others, late] = table.evictions(self._lenders, victims, late=late)
+            found = self._answers[own, others, late] = table.evictions(
+                list(self._lenders.values()), victims, late=late
+            )
         return found
 
     def next_free_at(self) -> float:
@@ -82,18 +82,23 @@ class Victims:
         board = self._board
         if self._table is None:
             self._workers = self._in_order()
-            self._ids = [worker.job.id for worker in self._workers]
             self._table = Table(board, self._workers)
             for place, worker in enumerate(self._workers):
+                self._place[worker.job.id] = place
                 self._places.setdefault(self._group(worker.job), []).append(place)
             able = [w for w in board.at_work.values() if w.lent and w.job.state is JobState.RUNNING]
-            self._lenders = sorted(able, key=lambda worker: (-worker.on_loan, worker.job.id))
-        if self._departures != board.departures:
-            self._departures, self._answers, self._reclaims = board.departures, {}, (-1, ())
-            self._lenders = [w for w in self._lenders if w.lent and w.job.id in board.at_work]
-            ids, there = self._ids, board.at_work
-            for group, places in self._places.items():
-                self._places[group] = [place for place in places if ids[place] in there]
+            able.sort(key=lambda worker: (-worker.on_loan, worker.job.id))
+            self._lenders = {worker.job.id: worker for worker in able}
+        gone = board.departed[self._departed :]
+        if gone:
+            self._departed, self._answers, self._reclaims = len(board.departed), {}, (-1, ())
+            for id in gone:
+                stops = id not in board.at_work
+                if stops or not board.at_work[id].lent:
+                    self._lenders.pop(id, None)
+                if stops and id in self._place:
+                    place = self._place.pop(id)
+                    self._places[self._group(self._workers[place].job)].remove(place)
         return self._table
 
     def _in_order(self) -> list[Worker]:
@@ -105,7 +110,8 @@ class Victims:
             w for w in self._board.at_work.values() if w.job.state is JobState.RUNNING and w.job.preemptible
         ]
         if config.by_service:
-            return sorted(able, key=lambda worker: self._keys[worker.job.id], reverse=True)
+            first_to_last = self._keys.sort(worker.job for worker in able)
+            return [self._board.at_work[job.id] for job in reversed(first_to_last)]
         if config.policy is Policy.DEADLINE:
             able = [worker for worker in able if worker.job.deadline is None]
         return sorted(able, key=_newest_of_the_lowest)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.scheduler.at_work import Worker, service
+from bisect import bisect_right
+
 from orchestrator.scheduler.board import Board
-from orchestrator.scheduler.order import level_at
 from orchestrator.scheduler.snapshot import JobState
 
 
@@ -15,29 +15,27 @@ def next_wake(board: Board) -> float | None:
     waiting = [board.pending[id] for id in board.explain]
     if config.promotes and waiting:
         if config.by_service:
-            wakes += [at for worker in board.at_work.values() if (at := _falls_at(board, worker)) is not None]
+            wakes += _falls_at(board)
+        after, promoted = config.promote_after, board.promoted
         wakes += [
-            max(job.last_change_at, job.submitted_at) + config.promote_after
+            (job.last_change_at if job.last_change_at > job.submitted_at else job.submitted_at) + after
             for job in waiting
-            if job.id not in board.promoted
+            if job.id not in promoted
         ]
     later = [at for at in wakes if at > board.now]
     return min(later, default=None)
 
 
-def _falls_at(board: Board, worker: Worker) -> float | None:
-    """When a running job has had enough to stand behind others that it stood before."""
-    job, levels = worker.job, board.config.service_levels
-    workers = worker.count
-    pace = job.units * workers
-    if pace <= 0 or job.state is not JobState.RUNNING:
-        return None
-    served = service(job, workers, board.now)
-    level = level_at(board, job, served)
-    if level == -1:
-        bar = board.promoted[job.id]
-    elif level < len(levels):
-        bar = levels[level]
-    else:
-        return None
-    return board.now + max(0.0, bar - served) / pace
+def _falls_at(board: Board) -> list[float]:
+    """When running jobs have had enough to stand behind others that they stood before."""
+    found, levels, now, promoted = [], board.config.service_levels, board.now, board.promoted
+    for id, worker in board.at_work.items():
+        job, served = worker.job, worker.served
+        if job.state is not JobState.RUNNING or (pace := job.units * worker.count) <= 0:
+            continue
+        level = bisect_right(levels, served)
+        if promoted and served < promoted.get(id, 0.0):
+            found.append(now + (promoted[id] - served) / pace)
+        elif level < len(levels):
+            found.append(now + (levels[level] - served) / pace)
+    return found

@@ -127,8 +127,9 @@ def clusters(draw: st.DrawFn, policy: Policy, **fields: object) -> TinyCluster:
     )
     machines = draw(nodes(1, 4))
     bounds = {
-        "takings_max": draw(st.sampled_from((1, 2, 64))),
+        "takings_max": draw(st.sampled_from((1, 2, 32))),
         "reservations_max": draw(st.sampled_from((1, 2, 32))),
+        "patient_max": draw(st.sampled_from((0, 1, 8))),
     }
     return TinyCluster(
         machines,

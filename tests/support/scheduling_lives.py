@@ -50,8 +50,9 @@ def _cluster(random: Random, policy: Policy) -> TinyCluster:
         config(
             policy,
             queue_order=random.choice(list(QueueOrder)),
-            takings_max=random.choice((1, 2, 64)),
+            takings_max=random.choice((1, 2, 32)),
             reservations_max=random.choice((1, 3, 32)),
+            patient_max=random.choice((0, 1, 8)),
         ),
         QUEUES,
         delay=random.choice((0.0, 1.0, 20.0)),

@@ -173,7 +173,7 @@ def test_only_the_first_wait_for_those_who_may_not_be_stopped_yet_the_others_for
     small = job("small", 2, priority=1, submitted_at=50.0, estimate=1.0)
     allocations = (*on(young[0], a=8), *on(young[1], b=8), *on(old, c=4))
     snapshot = moment(*young, old, *high, small, nodes=nodes, allocations=allocations)
-    found = plan(snapshot, Config(reservations_max=1))
+    found = plan(snapshot, Config(patient_max=1, reservations_max=1))
     assert stopped(found) == ["old"]  # for the first: for all three there is a place, but two are too young
     assert found.explain["high-0"].code == "making_room"
     assert [found.explain[f"high-{n}"].code for n in (1, 2)] == ["protected", "behind"]
