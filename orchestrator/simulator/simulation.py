@@ -40,7 +40,8 @@ class Simulation:
 
     def __init__(self, setting: Setting, jobs: Sequence[TraceJob], config: Config) -> None:
         self.setting, self.config = setting, config
-        self.impossible = [job for job in jobs if not _could_run(setting, job)]
+        most = _most_workers(setting)
+        self.impossible = [job for job in jobs if job.min_workers > most[job.within]]
         left_out = {job.id for job in self.impossible}
         self._coming = [job for job in jobs if job.id not in left_out]
         self._next = 0
@@ -288,15 +289,16 @@ class Simulation:
         self._agenda.add(self.now + self.setting.costs.stop, Left(life.job.id, dict(spots)))
 
 
-def _could_run(setting: Setting, job: TraceJob) -> bool:
-    """Whether all nodes that there may ever be could host it."""
+def _most_workers(setting: Setting) -> dict[Within, int]:
+    """How many workers all nodes that there may ever be could host, by what these have to share."""
     sizes = [(node.zone, node.capacity.gpu_millis // 1000, 1) for node in setting.nodes]
     for type in setting.types:
         sizes += [(zone, type.capacity.gpu_millis // 1000, type.max_count) for zone in type.zones]
-    if job.within is Within.NODE:
-        return any(size >= job.min_workers and count for _, size, count in sizes)
     zones: dict[str, int] = {}
     for zone, size, count in sizes:
-        key = zone if job.within is Within.ZONE else ""
-        zones[key] = zones.get(key, 0) + size * count
-    return any(total >= job.min_workers for total in zones.values())
+        zones[zone] = zones.get(zone, 0) + size * count
+    return {
+        Within.NODE: max((size for _, size, count in sizes if count), default=0),
+        Within.ZONE: max(zones.values(), default=0),
+        Within.ANYWHERE: sum(zones.values()),
+    }
