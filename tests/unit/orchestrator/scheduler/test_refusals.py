@@ -55,16 +55,15 @@ def crowds(draw: st.DrawFn) -> Snapshot:
     """Few nodes, nearly full, and many who wait for much the same: where what is remembered matters most."""
     machines = [node(f"n{number}") for number in range(3)]
     found, allocations = [], []
-    for number in range(draw(st.integers(2, 7))):
+    for number in range(draw(st.integers(3, 9))):
         workers, place = draw(st.integers(1, 4)), machines[number % 3]
         if sum(a.workers for a in allocations if a.node == place.id) + workers > 8:
             continue
         made = draw(_alike(f"r{number}", workers))
         found.append(replace(made, state=JobState.RUNNING, started_at=made.submitted_at))
         allocations.append(Allocation(job=made.id, node=place.id, workers=workers))
-    found += [
-        draw(_alike(f"p{number}", draw(st.integers(1, 9)))) for number in range(draw(st.integers(6, 18)))
-    ]
+    sizes = st.sampled_from((1, 1, 2, 3, 5, 9, 14))
+    found += [draw(_alike(f"p{number}", draw(sizes))) for number in range(draw(st.integers(6, 18)))]
     return Snapshot(
         now=100.0, jobs=tuple(found), nodes=tuple(machines), queues=QUEUES, allocations=tuple(allocations)
     )
