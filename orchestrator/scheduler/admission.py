@@ -8,7 +8,7 @@ from math import inf
 from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.booting import booting, hold_the_rest
 from orchestrator.scheduler.config import Policy
-from orchestrator.scheduler.lacks import lack, lacks_of
+from orchestrator.scheduler.lacks import lack_at_once, lacks_of_slots
 from orchestrator.scheduler.openings import find_opening, is_worth_it, note_deadline, promise
 from orchestrator.scheduler.placement import choose
 from orchestrator.scheduler.preemption import Taking, carry_out, find
@@ -126,7 +126,7 @@ class Admission:
         elif opening is not None:
             promise(board, job, shape, opening)
         else:
-            board.explain[job.id] = _waits(board, job, shape, outcome)
+            board.explain[job.id] = _why(board, job, shape, outcome)
         if board.first_blocked is None:
             board.first_blocked = job.id
             behind = Code.BEHIND, Code.WOULD_DELAY
@@ -181,7 +181,7 @@ def _start(board: Board, job: Job, alike: Alike, own: bool) -> Outcome:
     if not own and refusals.start(shape, job.min_workers, until) is not None:
         return refusals.outcome(shape, job.min_workers)
     workers, within, room = job.min_workers, job.within, board.room
-    too_little = lack(room.free[: SOON + 1].min(axis=0), shape, workers, within, room)
+    too_little = lack_at_once(room.free[: SOON + 1].min(axis=0), shape, workers, within, room)
     if too_little is not None:
         if not own:
             refusals.note_start(too_little)
@@ -192,11 +192,11 @@ def _start(board: Board, job: Job, alike: Alike, own: bool) -> Outcome:
         board.start(job, spots)
         return Outcome.STARTED
     if not own:
-        refusals.note_start(*lacks_of(room.slots(shape)[:end], shape.amounts, workers, within, room, 0))
+        refusals.note_start(*lacks_of_slots(room.slots(shape)[:end], shape.amounts, workers, within, room, 0))
     return Outcome.DELAYS
 
 
-def _waits(board: Board, job: Job, shape: Shape, outcome: Outcome) -> Reason:
+def _why(board: Board, job: Job, shape: Shape, outcome: Outcome) -> Reason:
     first = board.first_blocked
     if first is not None:
         return board.reason(Code.WOULD_DELAY if outcome is Outcome.DELAYS else Code.BEHIND, first=first)

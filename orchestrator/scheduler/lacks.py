@@ -38,7 +38,7 @@ class Lack:
         )
 
 
-def lack(free: Ints, shape: Shape, workers: int, within: Within, room: Room) -> Lack | None:
+def lack_at_once(free: Ints, shape: Shape, workers: int, within: Within, room: Room) -> Lack | None:
     """Why so many workers do not fit; None if they do. Of a single kind, if that alone is too little.
 
     Args:
@@ -54,7 +54,7 @@ def lack(free: Ints, shape: Shape, workers: int, within: Within, room: Room) -> 
     return Lack(shape.amounts, fit) if fit < workers else None
 
 
-def lacks(
+def lacks_in_rows(
     free: Callable[[int], Ints], shape: Shape, workers: int, within: Within, room: Room, first: int
 ) -> tuple[Lack, ...]:
     """Why so many workers do not fit in rows all of which they need.
@@ -66,13 +66,13 @@ def lacks(
         amount = shape.amounts[kind]
         if amount > 0:
             slots = np.maximum(free(kind) // amount, 0) * shape.eligible
-            if found := lacks_of(slots, shape.only(kind), workers, within, room, first):
+            if found := lacks_of_slots(slots, shape.only(kind), workers, within, room, first):
                 return found
     slots = shape.fit(np.stack([free(kind) for kind in range(len(shape.amounts))], axis=-1)) * shape.eligible
-    return lacks_of(slots, shape.amounts, workers, within, room, first)
+    return lacks_of_slots(slots, shape.amounts, workers, within, room, first)
 
 
-def lacks_of(
+def lacks_of_slots(
     slots: Ints, amounts: Amounts, workers: int, within: Within, room: Room, first: int
 ) -> tuple[Lack, ...]:
     """Why so many workers do not fit that ask for these amounts: when it is too few, and how few in the end.

@@ -90,17 +90,8 @@ def in_order(board: Board, jobs: list[Job], keys: dict[str, Key]) -> Iterator[Jo
 
 def level_of(board: Board, job: Job) -> int:
     """How much a job has had: 0 for little; -1 if it goes first, since it waited too long."""
-    return level_at(board, job, had(board, job))
-
-
-def had(board: Board, job: Job) -> float:
-    """The service that it has had until now."""
     worker = board.at_work.get(job.id)
-    return job.attained_service if worker is None else worker.served
-
-
-def level_at(board: Board, job: Job, served: float) -> int:
-    """The level of a job that has had so much."""
+    served = job.attained_service if worker is None else worker.served
     if board.promoted and served < board.promoted.get(job.id, 0.0):
         return -1
     return bisect_right(board.config.service_levels, served)

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from orchestrator.scheduler.at_work import Worker
 from orchestrator.scheduler.board import Board
 from orchestrator.scheduler.evictions import Evictions, protected_until
-from orchestrator.scheduler.lacks import Lack
-from orchestrator.scheduler.lacks import lack as lack_of
+from orchestrator.scheduler.lacks import Lack, lack_at_once
 from orchestrator.scheduler.placement import enough
 from orchestrator.scheduler.reasons import Code, Reason
 from orchestrator.scheduler.room import SOON, Ints, Shape, Spots
@@ -65,7 +64,7 @@ def find(
         if lack.covers(shape, workers, until):
             return (lack,)
     soon = room.free[SOON] + evictions.total
-    too_little = lack_of(soon, shape, workers, within, room)
+    too_little = lack_at_once(soon, shape, workers, within, room)
     if too_little is not None:
         known.append(too_little)
         return (too_little,)

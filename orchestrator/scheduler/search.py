@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.scheduler.evictions import Evictions, rows_of
-from orchestrator.scheduler.lacks import Lack, lacks
+from orchestrator.scheduler.lacks import Lack, lacks_in_rows
 from orchestrator.scheduler.room import SOON, Ints, Room
 from orchestrator.scheduler.snapshot import Within
 from orchestrator.scheduler.walk_back import Entries, Found, Gang, WalkBack, bounds_of
@@ -130,7 +130,7 @@ class _Trial:
             rows[:, self._places[ends]] = self._left[:, ends, kind]
             return rows
 
-        return lacks(free, gang.shape, gang.workers, gang.within, room, SOON)
+        return lacks_in_rows(free, gang.shape, gang.workers, gang.within, room, SOON)
 
     def prefix(self, count: int) -> _Prefix:
         """Of the first so many entries."""

@@ -30,8 +30,8 @@ class Victims:
         self._table: Table | None = None
         self._workers: Sequence[Worker] = ()  # in the table
         self._place: dict[str, int] = {}  # in the table, of those whom nobody has stopped yet
-        self._lenders: dict[str, Worker] = {}
         self._places: dict[str, list[int]] = {}  # the same, by queue
+        self._lenders: dict[str, Worker] = {}  # who has something on loan still, the largest loans first
         self._answers: dict[tuple[_Some, tuple[_Some, ...], bool], Evictions] = {}
         self._departed = 0  # how many who leave all of this knows of
         self._reclaims: tuple[int, tuple[_Some, ...]] = (-1, ())

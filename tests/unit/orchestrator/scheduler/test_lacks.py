@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.scheduler.lacks import lack, lacks, lacks_of
+from orchestrator.scheduler.lacks import lack_at_once, lacks_in_rows, lacks_of_slots
 from orchestrator.scheduler.placement import most
 from orchestrator.scheduler.room import SOON, Room, Shape
 from orchestrator.scheduler.snapshot import Within
@@ -52,11 +52,11 @@ def test_what_is_said_of_a_gang_that_finds_no_room_is_so_for_all_of_whom_it_is_s
     shape, end = all_shapes[which], room.end_row(first, seconds)
     there = most(room.window(shape, first, end), within, room)
     found = [
-        lacks(lambda kind: room.free[first:end, :, kind], shape, workers, within, room, first),
-        lacks_of(room.slots(shape)[first:end], shape.amounts, workers, within, room, first),
+        lacks_in_rows(lambda kind: room.free[first:end, :, kind], shape, workers, within, room, first),
+        lacks_of_slots(room.slots(shape)[first:end], shape.amounts, workers, within, room, first),
     ]
     if end == SOON + 1:
-        at_once = lack(room.free[first:end].min(axis=0), shape, workers, within, room)
+        at_once = lack_at_once(room.free[first:end].min(axis=0), shape, workers, within, room)
         found.append((at_once,) if at_once is not None else ())
     until = inf if seconds is None else seconds
     for said in found:
